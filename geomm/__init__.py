@@ -1,0 +1,23 @@
+"""geomm: config-driven deep learning on geospatial data, from training to a file that a GIS opens.
+
+``train``, ``load`` and ``available`` are loaded when first used: importing geomm takes milliseconds
+and brings no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "available", "load", "train"]
+
+if TYPE_CHECKING:
+    from geomm.api import available, load, train
+
+
+def __getattr__(name: str) -> object:
+    if name in ("available", "load", "train"):
+        from geomm import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'geomm' has no attribute {name!r}")

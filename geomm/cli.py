@@ -1,0 +1,167 @@
+"""The commands ``geomm-train`` and ``geomm-infer``, and what ``tools/`` calls.
+
+The command line is checked whole before Hydra runs it; a user's mistake is printed as plain lines,
+without a traceback, and ends with exit status 2 (config) or 1 (data, package, machine).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from geomm.errors import ConfigError, GeommError
+
+_PASS_THROUGH = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve")
+
+
+def train(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-train``; return the exit status."""
+    return _main("train", sys.argv[1:] if argv is None else argv)
+
+
+def infer(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-infer``; return the exit status."""
+    return _main("infer", sys.argv[1:] if argv is None else argv)
+
+
+def _main(root: str, argv: Sequence[str]) -> int:
+    try:
+        if any(flag in argv for flag in ("--help", "-h")):
+            from geomm.config.help import help_text
+
+            sys.stdout.write(help_text(root))
+            return 0
+        if "--version" in argv:
+            from geomm import __version__
+
+            sys.stdout.write(f"geomm {__version__}\n")
+            return 0
+        return _launch(root, argv)
+    except ConfigError as error:
+        _complain(str(error))
+        return 2
+    except GeommError as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _complain(message: str) -> None:
+    for line in message.splitlines():
+        sys.stderr.write(f"error: {line}\n")
+
+
+def _launch(root: str, argv: Sequence[str]) -> int:
+    from geomm.config.check import check
+    from geomm.plugins import load_plugins, named_plugins
+
+    flags, overrides = _split(argv)
+    plugins = named_plugins(overrides)
+    load_plugins(plugins)
+    shows_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
+    checked = check(root, overrides, plugins)
+    problems = [p for p in checked.problems if not (shows_only and "is required" in p.message)]
+    if problems:
+        raise ConfigError(problems)
+    return _run_hydra(root, [*flags, *checked.overrides], plugins)
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line into Hydra's flags (with their values) and overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    takes_value = False
+    for item in argv:
+        if item.startswith("-") or takes_value:
+            flags.append(item)
+            takes_value = item in _PASS_THROUGH and item not in ("--resolve",)
+        else:
+            overrides.append(item)
+    return flags, overrides
+
+
+def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
+    import hydra
+    from omegaconf import DictConfig
+
+    from geomm.config.compose import config_dir, plugin_config_dirs, register_resolvers
+
+    register_resolvers()
+    jobs: dict[str, Callable[[DictConfig], Any]] = {"train": train_job, "infer": infer_job}
+    failures: list[GeommError | KeyboardInterrupt] = []
+
+    def job(cfg: DictConfig) -> Any:
+        """Run the job; Hydra would print a user's mistake as its own failure."""
+        try:
+            return jobs[root](cfg)
+        except (GeommError, KeyboardInterrupt) as error:
+            failures.append(error)
+            return None
+
+    paths = plugin_config_dirs(plugins)
+    search = [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
+    decorated = hydra.main(config_path=str(config_dir()), config_name=root, version_base="1.3")
+    before = sys.argv
+    sys.argv = [f"geomm-{root}", *argv, *search]
+    try:
+        # A bug's traceback is shown whole, not cut by Hydra.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        decorated(job if "-m" not in argv and "--multirun" not in argv else jobs[root])()
+    finally:
+        sys.argv = before
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def train_job(cfg: Any) -> float | None:
+    """One training run of a composed config; in a sweep a failing run does not end the others."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import open_dict
+
+    from geomm.config.compose import register_resolvers, resolve
+
+    register_resolvers()
+    hydra_cfg = HydraConfig.get()
+    sweeping = hydra_cfg.mode == RunMode.MULTIRUN
+    if sweeping:
+        with open_dict(cfg):
+            cfg.work_dir = hydra_cfg.runtime.output_dir
+    config = resolve(cfg)
+    from geomm.plugins import load_plugins
+
+    load_plugins(config["plugins"])  # a sweep's worker is a new process
+    from geomm.engine.training import train as run
+
+    if not sweeping:
+        run(config)
+        return None
+    try:
+        return run(config).score
+    except GeommError as error:
+        from geomm.engine.leaderboard import record_failure
+
+        record_failure(config["work_dir"], str(error))
+        logging.getLogger("geomm").error("error: %s", error)
+        return float("nan")
+
+
+def infer_job(cfg: Any) -> None:
+    """Inference of a composed config."""
+    from geomm.config.compose import resolve
+
+    config = resolve(cfg)
+    from geomm.api import infer as run
+
+    report = run(config)
+    if report.failed:
+        failed = "; ".join(f"{path}: {reason}" for path, reason in report.failed)
+        raise GeommError(f"{len(report.failed)} of the inputs failed: {failed}")

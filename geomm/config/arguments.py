@@ -1,0 +1,114 @@
+"""The second check: every named type exists and takes the arguments it is given.
+
+It imports torch and the one framework that the config names, and reads no data.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from geomm.config.check import iter_typed
+from geomm.errors import ConfigError, Problem, did_you_mean
+from geomm.plugins import WIRED
+from geomm.registry import DATASETS, HOOKS, METRICS, MODELS, TASKS, TRANSFORMS, get
+
+#: Where in the config a type is looked up in which registry, the longest prefix first.
+_REGISTRIES = {
+    "task.augment.": TRANSFORMS,
+    "task.metrics.": METRICS,
+    "task": TASKS,
+    "dataset": DATASETS,
+    "backbone": MODELS,
+    "head": MODELS,
+    "loss": MODELS,
+    "hooks.": HOOKS,
+}
+#: Keys that geomm itself reads beside a type's own arguments.
+_OURS = {"type", "tasks", "name", "stages", "output_stride", "share"}
+
+
+def check_arguments(config: Mapping[str, Any]) -> None:
+    """Check every type of a resolved config.
+
+    Raises:
+      ConfigError: unknown types and unknown or missing arguments, all of them, one line each.
+    """
+    problems = [problem for path, node in iter_typed(config) for problem in _check(path, node)]
+    problems += list(_check_optimizer(config))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _check(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
+    registry = next((r for prefix, r in _REGISTRIES.items() if _under(path, prefix)), None)
+    if registry is None:
+        return
+    try:
+        cls = get(registry, node["type"])
+    except ConfigError as error:
+        yield Problem(f"{path}.type", str(error))
+        return
+    yield from signature_problems(path, cls, node)
+
+
+def _under(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) if prefix.endswith(".") else path.split(".")[0] == prefix
+
+
+def signature_problems(path: str, cls: type, node: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the arguments of ``node`` that ``cls`` does not take, and those it lacks."""
+    allowed, required, open_ended = constructor_arguments(cls)
+    given = {str(key) for key in node} - _OURS
+    if not open_ended:
+        for name in sorted(given - allowed):
+            options = allowed - WIRED
+            yield Problem(f"{path}.{name}", f"{node['type']} has no argument {name!r}; {did_you_mean(name, options, limit=30)}")
+    framework = not cls.__module__.startswith("geomm.")
+    for name in sorted(required - set(map(str, node)) - WIRED):
+        if not (framework and path.split(".")[0] in ("head", "backbone")):
+            yield Problem(f"{path}.{name}", f"{node['type']} needs {name!r}; give {path}.{name}=…")
+
+
+def constructor_arguments(cls: type) -> tuple[set[str], set[str], bool]:
+    """Return a class's argument names, the required ones, and whether it takes any other.
+
+    A constructor that passes ``**kwargs`` on is followed to its base classes.
+    """
+    allowed: set[str] = set()
+    required: set[str] = set()
+    first = True
+    for base in inspect.getmro(cls):
+        if "__init__" not in vars(base):
+            continue
+        open_ended = False
+        for name, parameter in list(inspect.signature(base.__init__).parameters.items())[1:]:  # type: ignore[misc]
+            if parameter.kind is parameter.VAR_KEYWORD:
+                open_ended = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                allowed.add(name)
+                if parameter.default is parameter.empty and first:
+                    required.add(name)
+        first = False
+        if not open_ended or base.__module__.startswith("torch.nn"):
+            return allowed, required, False
+    return allowed, required, True
+
+
+def _check_optimizer(config: Mapping[str, Any]) -> Iterator[Problem]:
+    optimizer = (config.get("schedule") or {}).get("optimizer")
+    if not isinstance(optimizer, Mapping):
+        return
+    from mmengine.optim import OPTIMIZERS
+
+    name = str(optimizer.get("type"))
+    cls = OPTIMIZERS.get(name)
+    if cls is None:
+        names = [key for key in OPTIMIZERS.module_dict if key[0].isupper()]
+        yield Problem("schedule.optimizer.type", f"unknown optimizer {name!r}; {did_you_mean(name, names, limit=30)}")
+        return
+    allowed, _, open_ended = constructor_arguments(cls)
+    for key in sorted(set(map(str, optimizer)) - allowed - {"type"}):
+        if not open_ended:
+            yield Problem(f"schedule.optimizer.{key}", f"{name} has no argument {key!r}; {did_you_mean(key, allowed - {'params'}, limit=30)}")

@@ -1,0 +1,87 @@
+"""What ``--help`` prints: every group with its names, every value with its default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geomm.config.compose import config_dir
+
+_USAGE = {
+    "train": """\
+geomm-train: train a model on geospatial data and write one model package.
+
+  python tools/train.py experiment=building_footprints
+  python tools/train.py dataset.images='scenes/*.tif' dataset.labels=roofs.gpkg head=unet work_dir=runs/roofs
+  python tools/train.py -m backbone=resnet18,resnet50 head=unet,deeplabv3plus hydra/launcher=joblib
+
+Choose parts by name (head=unet) and values by path (schedule.epochs=50).
+
+  --cfg job         print the whole run without starting it
+  -m, --multirun    run every combination of the comma-separated choices
+  resume=true       go on after an interruption, in the same work_dir
+  plugins=[mine]    load your own module of backbones, heads, datasets, …
+
+Groups:
+""",
+    "infer": """\
+geomm-infer: map scenes with a model package.
+
+  python tools/infer.py model=runs/roofs/model.dlpk input=city.tif output=out/
+  python tools/infer.py model=model.dlpk input='scenes/*.tif' output=out/ inference.polygons=true
+
+Run again after an interruption and it goes on where it was.
+
+Groups:
+""",
+}
+
+
+def help_text(root: str) -> str:
+    """Return the help of ``train`` or ``infer``: usage, groups with their names, values."""
+    folder = config_dir()
+    lines = [_USAGE[root]]
+    for group in _groups(folder / f"{root}.yaml"):
+        files = sorted((folder / group).glob("*.yaml"))
+        lines.append(f"  {group}\n")
+        width = max((len(file.stem) for file in files), default=0)
+        lines += [f"    {file.stem:<{width}}  {_first_comment(file)}\n" for file in files]
+    lines.append("\nValues and their defaults (--cfg job prints those of your choice):\n")
+    for group in ("", "task", "dataset", "schedule", "runtime", "inference"):
+        default = _defaults(folder / f"{root}.yaml").get(group)
+        file = folder / f"{root}.yaml" if not group else folder / group / f"{default}.yaml"
+        if (not group or default) and file.is_file():
+            lines.append(_values(file, group))
+    return "".join(lines)
+
+
+def _defaults(file: Path) -> dict[str, str]:
+    from omegaconf import OmegaConf
+
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])  # type: ignore[union-attr, call-overload]
+    pairs = [next(iter(entry.items())) for entry in entries if isinstance(entry, dict)]
+    return {key: value for key, value in pairs if not key.startswith("override")}
+
+
+def _groups(file: Path) -> list[str]:
+    return list(_defaults(file))
+
+
+def _first_comment(file: Path) -> str:
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def _values(file: Path, group: str) -> str:
+    """Return a group file's own text, comments and all, as help."""
+    lines = [f"\n{group or 'the run'}:\n"]
+    skipping = False
+    for line in file.read_text(encoding="utf-8").splitlines()[1:]:
+        if line.startswith(("defaults:", "hydra:")):
+            skipping = True
+        elif line and not line.startswith((" ", "-")):
+            skipping = False
+        if not skipping and line.strip() and not line.startswith(("type:", "tasks:")):
+            lines.append(f"  {line}\n")
+    return "".join(lines)

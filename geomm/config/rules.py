@@ -1,0 +1,241 @@
+"""What values a config may hold, beyond what its files already show."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from geomm.errors import Problem, did_you_mean
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number between two bounds, or one of a few words."""
+
+    low: float
+    high: float = float("inf")
+    whole: bool = False
+    words: tuple[str, ...] = ()
+    optional: bool = False
+    above: bool = False  # the lower bound itself is not allowed
+
+    def problem(self, value: Any) -> str | None:
+        if value is None and self.optional or isinstance(value, str) and value in self.words:
+            return None
+        kind = "a whole number" if self.whole else "a number"
+        number = isinstance(value, int if self.whole else (int, float))
+        if not isinstance(value, bool) and number and self.low <= value <= self.high:
+            if not (self.above and value == self.low):
+                return None
+        low = f"{'above' if self.above else 'from'} {self.low:g}"
+        bounds = low if self.high == float("inf") else f"{low} to {self.high:g}"
+        words = "".join(f", or {word}" for word in self.words)
+        null = ", or null" if self.optional else ""
+        return f"found {value!r}, expected {kind} {bounds}{words}{null}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[Any, ...]
+
+    def problem(self, value: Any) -> str | None:
+        if value in self.words:
+            return None
+        return f"found {value!r}; {did_you_mean(str(value), [str(word).lower() for word in self.words])}"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+    def problem(self, value: Any) -> str | None:
+        return None if isinstance(value, bool) else f"found {value!r}, expected true or false"
+
+
+Rule = Number | Choice | Flag
+
+RULES: dict[str, dict[str, Rule]] = {
+    "train": {
+        "seed": Number(0, 2**32 - 1, whole=True),
+        "resume": Flag(),
+        "schedule.policy": Choice(("one_cycle", "constant", "cosine")),
+        "schedule.epochs": Number(1, whole=True),
+        "schedule.batch_size": Number(1, whole=True, words=("auto",)),
+        "schedule.lr": Number(0, words=("auto",), above=True),
+        "schedule.warmup": Number(0, 1),
+        "schedule.clip_grad_norm": Number(0, above=True, optional=True),
+        "schedule.accumulate": Number(1, whole=True),
+        "schedule.patience": Number(1, whole=True, optional=True),
+        "schedule.val_interval": Number(1, whole=True),
+        "runtime.workers": Number(0, 256, whole=True, words=("auto",)),
+        "runtime.threads": Number(1, 1024, whole=True, optional=True),
+        "runtime.amp": Choice(("auto", "fp16", "bf16", False)),  # YAML reads off as false
+        "runtime.deterministic": Flag(),
+        "runtime.plain_progress": Flag(),
+        "task.monitor_rule": Choice(("greater", "less")),
+        "task.mixup": Number(0),
+        "dataset.window_px": Number(1, 16384, whole=True),
+        "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
+        "dataset.balance": Number(0, 1),
+        "dataset.background": Choice(("auto", True, False)),
+        "dataset.on_error": Choice(("raise", "skip")),
+        "dataset.split.val": Number(0, 1),
+        "dataset.split.test": Number(0, 1),
+    },
+    "infer": {
+        "trust_code": Flag(),
+        "inference.tile_px": Number(1, 65536, whole=True, words=("auto",), optional=True),
+        "inference.overlap_px": Number(0, 65536, whole=True, words=("auto",), optional=True),
+        "inference.batch_size": Number(1, whole=True, words=("auto",)),
+        "inference.probabilities": Flag(),
+        "inference.polygons": Flag(),
+        "inference.preview": Flag(),
+        "inference.on_error": Choice(("raise", "skip")),
+    },
+}
+
+#: Inputs that must be there before anything starts.
+PATHS: dict[str, tuple[str, ...]] = {
+    "train": (
+        "dataset.images",
+        "dataset.labels",
+        "dataset.val_images",
+        "dataset.val_labels",
+        "dataset.root",
+        "dataset.path",
+    ),
+    "infer": ("model", "input"),
+}
+
+
+def rule_problems(root: str, cfg: DictConfig) -> list[Problem]:
+    """Return what is wrong with the values of a composed config, without reading any data."""
+    problems = []
+    for path, rule in RULES[root].items():
+        found, value = _select(cfg, path)
+        message = rule.problem(value) if found else None
+        if message is not None:
+            problems.append(Problem(path, message))
+    for path in PATHS[root]:
+        problems += _path_problems(path, _select(cfg, path)[1])
+    for check in _CHECKS.get(root, ()):
+        problems += check(cfg)
+    return problems
+
+
+def _select(cfg: DictConfig, path: str) -> tuple[bool, Any]:
+    """Return whether a value stands at ``path`` (and is not ``???``), and the plain value."""
+    node: Any = cfg
+    *parents, last = path.split(".")
+    try:
+        for part in parents:
+            node = node.get(part) if isinstance(node, DictConfig) else None
+        if not isinstance(node, DictConfig) or last not in list(node) or OmegaConf.is_missing(node, last):
+            return False, None
+        value = node[last]
+    except OmegaConfBaseException:
+        return False, None
+    return True, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def _path_problems(path: str, value: Any) -> list[Problem]:
+    problems = []
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, str) or "://" in item or item.startswith(("/vsi", "PG:")):
+            continue
+        if glob.has_magic(item) and not Path(item).exists():
+            if next(glob.iglob(item, recursive=True), None) is None:
+                problems.append(Problem(path, f"no file matches {item!r} in {Path.cwd()}"))
+        elif not Path(item).exists():
+            problems.append(Problem(path, f"{item!r} does not exist{_nearest(item)}"))
+    return problems
+
+
+def _nearest(item: str) -> str:
+    folder = Path(item).parent
+    if not folder.is_dir():
+        return f"; there is no folder {str(folder)!r}"
+    names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+    near = difflib.get_close_matches(Path(item).name, names, n=1)
+    return f"; did you mean {str(folder / near[0])!r}?" if near else f" in {str(folder.resolve())!r}"
+
+
+def _class_problems(cfg: DictConfig) -> list[Problem]:
+    classes = _select(cfg, "dataset.classes")[1]
+    if isinstance(classes, Mapping):
+        names = [str(name) for name in classes.values()]
+        if all(isinstance(name, str) for name in classes.values()) is False:
+            return [Problem("dataset.classes", f"found {classes!r}, expected {{value: name, …}}")]
+        # Several values may share one name: that groups them.
+        return []
+    if not isinstance(classes, list):
+        return []
+    names = [str(name) for name in classes]
+    return [
+        Problem("dataset.classes", f"{name!r} is named {count} times; name every class once")
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+
+
+def _task_problems(cfg: DictConfig) -> list[Problem]:
+    """A head that does not serve the task, a dataset that does not feed it."""
+    problems = []
+    task = task_name(cfg)
+    for group, verb in (("head", "serves"), ("dataset", "feeds")):
+        tasks = _select(cfg, f"{group}.tasks")[1]
+        if tasks and task and task not in tasks:
+            kind = _select(cfg, f"{group}.type")[1]
+            fitting = fitting_options(group, task)
+            problems.append(
+                Problem(
+                    group,
+                    f"{kind} {verb} task {', '.join(tasks)}, not {task}; "
+                    f"for task={task} choose {group}={'|'.join(fitting) or 'another'}",
+                )
+            )
+    return problems
+
+
+def task_name(cfg: Mapping[str, Any] | DictConfig) -> str:
+    """Return the task's name as heads and datasets list it: ``PointCloud`` is ``point_cloud``."""
+    kind = str(cfg.get("task", {}).get("type", ""))
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+
+
+def fitting_options(group: str, task: str) -> list[str]:
+    """Return geomm's own files of a group that name ``task`` among their tasks."""
+    from geomm.config.compose import config_dir
+
+    found = []
+    for file in sorted((config_dir() / group).glob("*.yaml")):
+        node = OmegaConf.load(file)
+        if isinstance(node, DictConfig) and task in (node.get("tasks") or [task]):
+            found.append(file.stem)
+    return found
+
+
+def _source_problems(cfg: DictConfig) -> list[Problem]:
+    """A dataset that is neither a sample nor given files."""
+    sampled, sample = _select(cfg, "dataset.sample")
+    images_known, images = _select(cfg, "dataset.images")
+    if not (sampled and images_known) or sample is not None or images is not None:
+        return []
+    message = "a value is required and missing; give dataset.images=… (a file, glob or folder)"
+    return [Problem("dataset.images", message)]
+
+
+_CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
+    "train": (_class_problems, _task_problems, _source_problems),
+}

@@ -1,0 +1,6 @@
+"""Sources of training data, one file a source or format."""
+
+from geomm.datasets.chips import Chips
+from geomm.datasets.geotiff import GeoTiffScenes
+
+__all__ = ["Chips", "GeoTiffScenes"]

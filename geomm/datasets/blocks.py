@@ -1,0 +1,252 @@
+"""Spatial blocks of a scene: scanned once, split so that neighbours do not leak."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.datasets.labels import SceneLabels
+from geomm.errors import DataError
+from geomm.io.raster import RasterReader
+from geomm.structures import IGNORE_INDEX, BandStatistics, PixelWindow
+
+_LOG = logging.getLogger("geomm")
+SPLITS = ("train", "val", "test")
+#: Pixels remembered a class and block, to draw windows around.
+_ANCHORS = 48
+#: Beyond this many pixels a scene's blocks are looked at in part.
+_MOST_PIXELS = 400_000_000
+
+
+def block_size(width: int, height: int, window_px: int) -> int:
+    """Return the edge of a scene's blocks: about six across, from half to eight windows."""
+    return int(np.clip(min(width, height) // 6, max(window_px // 2, 1), 8 * window_px))
+
+
+@dataclass
+class BlockScan:
+    """What one pass over a scene found, block by block in row order.
+
+    Attributes:
+      size: edge of a block, pixels.
+      rows: blocks down.
+      cols: blocks across.
+      valid: (N,) valid pixels.
+      classes: (N, K) labelled pixels a class.
+      anchors: (N, K, A, 2) row and column of pixels of each class, -1 where there are fewer.
+      moments: (N, 5, C) count, mean, sum of squared deviations, min and max of the valid pixels.
+    """
+
+    size: int
+    rows: int
+    cols: int
+    valid: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    anchors: NDArray[np.int32]
+    moments: NDArray[np.float64]
+
+    def window(self, block: int, width: int, height: int) -> PixelWindow:
+        """Return the pixels of a block, cut at the scene's edge."""
+        row, col = divmod(block, self.cols)
+        top, left = row * self.size, col * self.size
+        return PixelWindow(left, top, min(self.size, width - left), min(self.size, height - top))
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part.npz")
+        np.savez_compressed(temporary, **self.__dict__)
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> BlockScan:
+        with np.load(path) as data:
+            values: dict[str, Any] = {key: data[key] for key in data.files}
+        for key in ("size", "rows", "cols"):
+            values[key] = int(values[key])
+        return cls(**values)
+
+
+def scan_key(reader: RasterReader, labels: SceneLabels, parts: Sequence[Any]) -> str:
+    """Return a fingerprint of all that a scan depends on."""
+
+    def stamp(path: str) -> list[Any]:
+        try:
+            stat = Path(path).stat()
+        except OSError:
+            return [path]
+        return [path, stat.st_size, stat.st_mtime_ns]
+
+    table = labels.table
+    described = [stamp(reader.source.path), stamp(labels.path), *parts]
+    described += [[c.name for c in table.classes], table.fill] if table else []
+    return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:16]
+
+
+def scan_scene(
+    reader: RasterReader, labels: SceneLabels, *, bands: Sequence[int], size: int, seed: int
+) -> BlockScan:
+    """Read every block of a scene once, or the middle of each where the scene is huge.
+
+    Args:
+      reader: of the scene.
+      labels: of the scene, their table made.
+      bands: 1-based numbers.
+      size: edge of a block, pixels.
+      seed: of the choice of anchors.
+    """
+    info = reader.info
+    rows, cols = -(-info.height // size), -(-info.width // size)
+    assert labels.table is not None
+    kinds = len(labels.table.classes)
+    scan = BlockScan(
+        size,
+        rows,
+        cols,
+        np.zeros(rows * cols, np.int64),
+        np.zeros((rows * cols, kinds), np.int64),
+        np.full((rows * cols, kinds, _ANCHORS, 2), -1, np.int32),
+        np.zeros((rows * cols, 5, len(bands))),
+    )
+    share = min(1.0, (_MOST_PIXELS / (info.width * info.height)) ** 0.5)
+    if share < 1:
+        _LOG.info("%s is large: statistics come from the middle %.0f %% of each block", info.path, share**2 * 100)
+    said = time.monotonic()
+    for block in range(rows * cols):
+        whole = scan.window(block, info.width, info.height)
+        _scan_block(scan, block, _middle(whole, share), reader, labels, bands, seed)
+        if time.monotonic() - said > 15:
+            said = time.monotonic()
+            _LOG.info("%s: %d of %d blocks scanned", info.path, block + 1, rows * cols)
+    return scan
+
+
+def _middle(window: PixelWindow, share: float) -> PixelWindow:
+    if share >= 1:
+        return window
+    width, height = max(1, int(window.width * share)), max(1, int(window.height * share))
+    return PixelWindow(
+        window.col + (window.width - width) // 2, window.row + (window.height - height) // 2, width, height
+    )
+
+
+def _scan_block(
+    scan: BlockScan,
+    block: int,
+    window: PixelWindow,
+    reader: RasterReader,
+    labels: SceneLabels,
+    bands: Sequence[int],
+    seed: int,
+) -> None:
+    pixels, valid = reader.read(window, bands)
+    if not valid.any():
+        return
+    inside = pixels[:, valid].astype(np.float64)
+    mean = inside.mean(1)
+    squares = ((inside - mean[:, None]) ** 2).sum(1)
+    count = np.full(len(bands), inside.shape[1])
+    scan.moments[block] = [count, mean, squares, inside.min(1), inside.max(1)]
+    scan.valid[block] = inside.shape[1]
+    mask = np.where(valid, labels.mask(window), IGNORE_INDEX)
+    rng = np.random.default_rng([seed, block])
+    for kind in np.unique(mask[mask != IGNORE_INDEX]):
+        places = np.argwhere(mask == kind)
+        scan.classes[block, kind] = len(places)
+        chosen = places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
+        scan.anchors[block, kind, : len(chosen)] = chosen + [window.row, window.col]
+
+
+def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]) -> BandStatistics:
+    """Merge the moments of the chosen blocks of every scene."""
+    return merge_moments(
+        [
+            moments
+            for scan, keep in zip(scans, chosen, strict=True)
+            for moments in scan.moments[keep & (scan.valid > 0)]
+        ]
+    )
+
+
+def merge_moments(parts: Sequence[NDArray[np.float64]]) -> BandStatistics:
+    """Merge (5, C) arrays of count, mean, squared deviations, min and max (Chan et al., 1979).
+
+    Raises:
+      DataError: there are none: no valid pixel.
+    """
+    if not parts:
+        raise DataError("no valid pixel to train on: every pixel is nodata")
+    count, mean, squares, low, high = (np.asarray(x) for x in parts[0])
+    for n, m, s, lo, hi in parts[1:]:
+        delta, total = m - mean, count + n
+        squares = squares + s + delta**2 * count * n / total
+        mean = mean + delta * n / total
+        count, low, high = total, np.minimum(low, lo), np.maximum(high, hi)
+    std = np.sqrt(squares / count)
+    return BandStatistics(
+        *(tuple(float(x) for x in values) for values in (low, high, mean, std)), count=int(count[0])
+    )
+
+
+def assign_blocks(
+    classes: NDArray[np.int64], *, val: float, test: float, seed: int
+) -> NDArray[np.int8]:
+    """Assign blocks to splits so that each gets its share of every class's labelled pixels.
+
+    Blocks with the rarest classes are placed first, each where it is missed most.
+
+    Args:
+      classes: (N, K) labelled pixels a block and class.
+      val: share of the labelled pixels for validation.
+      test: share for the test.
+      seed: of the order of blocks.
+
+    Returns:
+      (N,) index into ``SPLITS``, -1 for blocks without a labelled pixel.
+
+    Raises:
+      DataError: too few labelled blocks to give every split one.
+    """
+    shares = np.array([1 - val - test, val, test])
+    if shares[0] <= 0:
+        raise DataError(f"dataset.split: val {val:g} and test {test:g} leave nothing to train on")
+    labelled = np.flatnonzero(classes.sum(1) > 0)
+    wanted = int((shares > 0).sum())
+    if len(labelled) < wanted:
+        raise DataError(
+            f"{len(labelled)} blocks of the scenes hold labels, {wanted} are needed to keep training and "
+            "validation apart; set a smaller dataset.split.block_px or name dataset.val_images"
+        )
+    totals = np.maximum(classes.sum(0), 1)
+    parts = classes[labelled] / totals  # share of each class that a block holds
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labelled))
+    order = order[np.argsort(-parts[order].max(1), kind="stable")]
+    result = np.full(len(classes), -1, np.int8)
+    got = np.zeros((3, classes.shape[1]))
+    for position in order:
+        missing = np.where(shares[:, None] > 0, shares[:, None] - got, -np.inf)
+        need = (missing * parts[position]).sum(1) / np.maximum(shares, 1e-9) ** 0.5
+        split = int(np.argmax(np.where(shares > 0, need, -np.inf)))
+        result[labelled[position]] = split
+        got[split] += parts[position]
+    _give_every_split_a_block(result, labelled, shares)
+    return result
+
+
+def _give_every_split_a_block(
+    result: NDArray[np.int8], labelled: NDArray[np.intp], shares: NDArray[np.float64]
+) -> None:
+    for split in np.flatnonzero(shares > 0):
+        if not (result == split).any():
+            counts = np.bincount(result[labelled], minlength=3)
+            richest = int(counts.argmax())
+            result[labelled[result[labelled] == richest][-1]] = split

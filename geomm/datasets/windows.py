@@ -1,0 +1,187 @@
+"""Windows drawn from scenes: at random and balanced to train, complete to validate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from geomm.datasets.blocks import SPLITS, BlockScan
+from geomm.datasets.labels import SceneLabels
+from geomm.io.raster import RasterReader
+from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample
+from geomm.transforms.compose import Compose
+
+
+@dataclass
+class Scene:
+    """A scene, its labels, and what its blocks are for.
+
+    Attributes:
+      reader: of the pixels.
+      labels: of the same grid.
+      scan: of its blocks.
+      splits: (N,) index into ``SPLITS`` a block, -1 for none.
+    """
+
+    reader: RasterReader
+    labels: SceneLabels
+    scan: BlockScan
+    splits: NDArray[np.int8]
+
+    def read(self, window: PixelWindow, bands: Sequence[int], split: int) -> RasterSample:
+        """Read a window; pixels of another split, or none, are unlabelled in its mask."""
+        pixels, valid = self.reader.read(window, bands)
+        mask = self.labels.mask(window)
+        mask[~valid | (self._splits_of(window) != split)] = IGNORE_INDEX
+        info = self.reader.info
+        name = f"{info.path} [{window.col}, {window.row}]"
+        return RasterSample(
+            pixels, valid, mask, info.georeference.shifted(window.col, window.row), name
+        )
+
+    def _splits_of(self, window: PixelWindow) -> NDArray[np.int8]:
+        """Return the split (h, w) that each pixel's block belongs to."""
+        scan = self.scan
+        rows = np.clip((window.row + np.arange(window.height)) // scan.size, 0, scan.rows - 1)
+        cols = np.clip((window.col + np.arange(window.width)) // scan.size, 0, scan.cols - 1)
+        return self.splits[rows[:, None] * scan.cols + cols[None, :]]
+
+
+class RandomWindows(Dataset[RasterSample]):
+    """Training windows: a share of them around a pixel of a class drawn evenly, the rest anywhere.
+
+    Sample ``i`` depends on the seed and ``i`` alone.
+
+    Args:
+      scenes: with blocks to train on.
+      bands: 1-based numbers.
+      window_px: edge of a window.
+      count: windows an epoch.
+      balance: share of windows drawn by class.
+      augment: applied to each.
+      seed: of all draws.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        *,
+        bands: Sequence[int],
+        window_px: int,
+        count: int,
+        balance: float,
+        augment: Compose,
+        seed: int,
+    ) -> None:
+        self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
+        self.count, self.balance, self.augment, self.seed = count, balance, augment, seed
+        blocks = [(s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)]
+        self._blocks = np.array(blocks, dtype=np.int64).reshape(-1, 2)
+        per_class = np.array([scenes[s].scan.classes[b] for s, b in blocks], dtype=np.float64)
+        self._present = np.flatnonzero(per_class.sum(0) > 0)
+        self._by_class = per_class / np.maximum(per_class.sum(0), 1)
+        labelled = per_class.sum(1)
+        self._anywhere = labelled / labelled.sum()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> RasterSample:
+        rng = np.random.default_rng([self.seed, 1, index])
+        if rng.random() < self.balance:
+            scene, row, col = self._around_class(rng)
+        else:
+            scene, row, col = self._around_anything(rng)
+        info = scene.reader.info
+        half = self.window_px / 2
+        jitter = rng.uniform(-0.4, 0.4, 2) * self.window_px
+        top = place(row + jitter[0] - half, self.window_px, info.height)
+        left = place(col + jitter[1] - half, self.window_px, info.width)
+        window = PixelWindow(left, top, self.window_px, self.window_px)
+        return self.augment(scene.read(window, self.bands, split=0), rng)
+
+    def _around_class(self, rng: np.random.Generator) -> tuple[Scene, int, int]:
+        kind = int(rng.choice(self._present))
+        number, block = self._blocks[rng.choice(len(self._blocks), p=self._by_class[:, kind])]
+        scene = self.scenes[number]
+        anchors = scene.scan.anchors[block, kind]
+        row, col = anchors[rng.integers((anchors[:, 0] >= 0).sum())]
+        return scene, int(row), int(col)
+
+    def _around_anything(self, rng: np.random.Generator) -> tuple[Scene, int, int]:
+        number, block = self._blocks[rng.choice(len(self._blocks), p=self._anywhere)]
+        scene = self.scenes[number]
+        info = scene.reader.info
+        window = scene.scan.window(int(block), info.width, info.height)
+        return (
+            scene,
+            window.row + int(rng.integers(window.height)),
+            window.col + int(rng.integers(window.width)),
+        )
+
+
+def place(start: float, window_px: int, length: int) -> int:
+    """Return where a window begins: inside the scene, or around it where the scene is smaller."""
+    if length <= window_px:
+        return (length - window_px) // 2
+    return int(np.clip(round(start), 0, length - window_px))
+
+
+class BlockWindows(Dataset[RasterSample]):
+    """Windows that cover the blocks of a split, each labelled pixel in exactly one of them.
+
+    Args:
+      scenes: all of them.
+      bands: 1-based numbers.
+      window_px: edge of a window.
+      split: ``val`` or ``test``.
+    """
+
+    def __init__(
+        self, scenes: Sequence[Scene], *, bands: Sequence[int], window_px: int, split: str
+    ) -> None:
+        self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
+        self.split = SPLITS.index(split)
+        self._cells: list[tuple[int, PixelWindow]] = []
+        for number, scene in enumerate(scenes):
+            for block in np.flatnonzero(scene.splits == self.split):
+                self._cells += [(number, cell) for cell in self._divide(scene, int(block))]
+
+    def _divide(self, scene: Scene, block: int) -> list[PixelWindow]:
+        """Cut a block into cells no larger than a window, as even as possible."""
+        info = scene.reader.info
+        whole = scene.scan.window(block, info.width, info.height)
+        down, across = -(-whole.height // self.window_px), -(-whole.width // self.window_px)
+        tops = np.linspace(0, whole.height, down + 1).round().astype(int) + whole.row
+        lefts = np.linspace(0, whole.width, across + 1).round().astype(int) + whole.col
+        return [
+            PixelWindow(int(left), int(top), int(right - left), int(bottom - top))
+            for top, bottom in zip(tops[:-1], tops[1:], strict=True)
+            for left, right in zip(lefts[:-1], lefts[1:], strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __getitem__(self, index: int) -> RasterSample:
+        number, cell = self._cells[index % len(self._cells)]
+        scene = self.scenes[number]
+        info = scene.reader.info
+        size = self.window_px
+        window = PixelWindow(
+            place(cell.col + cell.width / 2 - size / 2, size, info.width),
+            place(cell.row + cell.height / 2 - size / 2, size, info.height),
+            size,
+            size,
+        )
+        sample = scene.read(window, self.bands, self.split)
+        assert sample.mask is not None
+        outside = np.ones(sample.mask.shape, bool)
+        rows, cols = cell.row - window.row, cell.col - window.col
+        outside[rows : rows + cell.height, cols : cols + cell.width] = False
+        sample.mask[outside] = IGNORE_INDEX
+        return sample

@@ -1,0 +1,226 @@
+"""mmengine's Runner, set up from geomm's config."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from geomm.engine.hooks import BEST, LAST, EpochCheckpointHook, EpochSeedHook, save_checkpoint
+from geomm.engine.progress import ProgressHook
+from geomm.errors import GeommError
+from geomm.tasks.base import Task
+
+_LOG = logging.getLogger("geomm")
+
+
+class TrainingRunner(Runner):
+    """A Runner whose console stays quiet, that keeps its device, and that can be interrupted.
+
+    ``geomm_training`` tells hooks whether a validation belongs to training.
+    """
+
+    geomm_training = False
+    device: torch.device = torch.device("cpu")
+
+    def build_logger(self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+        """Send mmengine's own messages to its log file; the console has geomm's."""
+        logger = super().build_logger(log_level=log_level, log_file=log_file, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.setLevel(logging.ERROR)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
+        if self.distributed:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return model.to(self.device)
+
+    def train_interruptibly(self) -> bool:
+        """Train; return whether Ctrl-C ended it. A checkpoint is left either way."""
+        self.geomm_training = True
+        try:
+            self.train()
+        except KeyboardInterrupt:
+            if not (Path(self.work_dir) / LAST).is_file():
+                save_checkpoint(self, BEST)
+            _LOG.warning("interrupted in epoch %d", self.epoch + 1)
+            return True
+        finally:
+            self.geomm_training = False
+            for hook in self.hooks:
+                if isinstance(hook, ProgressHook):
+                    hook.close()
+        return False
+
+    @property
+    def bare_model(self) -> Any:
+        """The model without a distributed wrapper."""
+        return self.model.module if hasattr(self.model, "module") else self.model
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """Score and epoch of the best checkpoint."""
+        hook = next(hook for hook in self.hooks if isinstance(hook, EpochCheckpointHook))
+        return hook.state(self)
+
+    def load_best(self) -> None:
+        """Load the best checkpoint's weights, where one was saved."""
+        file = Path(self.work_dir) / BEST
+        if file.is_file():
+            state = torch.load(file, map_location="cpu", weights_only=False)["state_dict"]
+            self.bare_model.load_state_dict(state)
+
+    def evaluate(self, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
+        """Run an evaluation outside training; the metric objects keep what they accumulated."""
+        evaluator = Evaluator(list(metrics))
+        model = self.model.eval()
+        with torch.inference_mode():
+            for batch in loader:
+                evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
+        results = evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
+        return {key: float(value) for key, value in results.items()}
+
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        """Return every scalar of the run as name -> [(training step, value), …]."""
+        curves: dict[str, list[tuple[int, float]]] = {}
+        steps_an_epoch = max(len(self.train_dataloader), 1)
+        for name, buffer in self.message_hub.log_scalars.items():
+            values = [float(value) for value in buffer.data[0]]
+            stride = steps_an_epoch * self.train_loop.val_interval if name.startswith("val/") else 1
+            curves[name] = [((i + 1) * stride, v) for i, v in enumerate(values) if math.isfinite(v)]
+        return curves
+
+
+def make_runner(
+    *,
+    model: Any,
+    config: dict[str, Any],
+    schedule: dict[str, Any],
+    task: Task,
+    device: torch.device,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any],
+    metrics: list[BaseMetric],
+) -> TrainingRunner:
+    """Build the Runner of a run: loops, optimizer, schedule, hooks, trackers, resume."""
+    folder = Path(config["work_dir"])
+    last = folder / LAST
+    resume = bool(config["resume"])
+    if resume and not last.is_file():
+        _LOG.warning("resume=true: %s is not there yet, so the run starts from the beginning", last)
+        resume = False
+    TrainingRunner.device = device
+    validates = len(val_loader.dataset) > 0  # type: ignore[arg-type]
+    if not validates:
+        raise GeommError("there are no validation samples; raise dataset.split.val or name dataset.val_images")
+    return TrainingRunner(
+        model=model,
+        work_dir=str(folder),
+        train_dataloader=train_loader,
+        val_dataloader=val_loader,
+        val_evaluator=Evaluator(metrics),
+        train_cfg={
+            "type": "EpochBasedTrainLoop",
+            "max_epochs": schedule["epochs"],
+            "val_interval": schedule["val_interval"],
+        },
+        val_cfg={"type": "ValLoop"},
+        optim_wrapper=_optim_wrapper(schedule, config["runtime"], device),
+        param_scheduler=_param_scheduler(schedule, len(train_loader)),
+        default_hooks=_default_hooks(),
+        custom_hooks=[
+            EpochSeedHook(seed=config["seed"]),
+            ProgressHook(monitor=task.monitor, plain=config["runtime"]["plain_progress"]),
+            EpochCheckpointHook(
+                monitor=task.monitor, rule=task.monitor_rule, patience=schedule["patience"]
+            ),
+            *(dict(hook) for hook in (config.get("hooks") or {}).values() if hook),
+        ],
+        visualizer={
+            "type": "Visualizer",
+            "vis_backends": list((config["tracking"] or {}).get("backends", {}).values()) or None,
+        },
+        launcher="pytorch" if "RANK" in os.environ and "WORLD_SIZE" in os.environ else "none",
+        resume=resume,
+        load_from=str(last) if resume else None,
+        randomness={"seed": config["seed"]},
+        default_scope="geomm",
+        experiment_name=f"{folder.name}_{os.getpid()}_{id(model)}",
+        cfg=Config({"work_dir": str(folder)}),
+    )
+
+
+def _default_hooks() -> dict[str, Any]:
+    return {
+        "runtime_info": {"type": "RuntimeInfoHook"},
+        "timer": {"type": "IterTimerHook"},
+        "sampler_seed": {"type": "DistSamplerSeedHook"},
+        "logger": {"type": "LoggerHook", "interval": 10},
+        "param_scheduler": {"type": "ParamSchedulerHook"},
+        "checkpoint": None,
+    }
+
+
+def _optim_wrapper(
+    schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device
+) -> dict[str, Any]:
+    optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
+    wrapper: dict[str, Any] = {
+        "type": "OptimWrapper",
+        "optimizer": optimizer,
+        "accumulative_counts": schedule["accumulate"],
+    }
+    if schedule["clip_grad_norm"]:
+        wrapper["clip_grad"] = {"max_norm": float(schedule["clip_grad_norm"])}
+    if device.type == "cuda" and runtime["amp"] is not False:
+        bf16 = runtime["amp"] == "bf16" or (
+            runtime["amp"] == "auto" and torch.cuda.is_bf16_supported()
+        )
+        wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16" if bf16 else "float16"}
+        wrapper |= {} if bf16 else {"loss_scale": "dynamic"}
+    return wrapper
+
+
+def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict[str, Any]]:
+    """Return the learning rate's course, in steps."""
+    total = max(schedule["epochs"] * steps_an_epoch, 1)
+    warm = min(round(schedule["warmup"] * total), total - 1)
+    lr = float(schedule["lr"])
+    if schedule["policy"] == "one_cycle":
+        if total < 4:
+            return []
+        return [
+            {
+                "type": "OneCycleLR",
+                "eta_max": lr,
+                "total_steps": total,
+                "pct_start": min(max(schedule["warmup"], 1.0 / total), 1.0 - 1.0 / total),
+                "by_epoch": False,
+            }
+        ]
+    course: list[dict[str, Any]] = []
+    if warm:
+        course.append({"type": "LinearLR", "start_factor": 0.01, "end": warm, "by_epoch": False})
+    if schedule["policy"] == "cosine":
+        course.append(
+            {
+                "type": "CosineAnnealingLR",
+                "T_max": max(total - warm, 1),
+                "eta_min": lr * 1e-3,
+                "begin": warm,
+                "end": total,
+                "by_epoch": False,
+            }
+        )
+    return course

@@ -1,0 +1,246 @@
+"""One training run, from a checked config to a model package."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+
+from geomm.engine.loaders import build_loader
+from geomm.engine.logs import log_to
+from geomm.engine.lr_finder import LrFinding, endless, find_lr
+from geomm.engine.runner import TrainingRunner, make_runner
+from geomm.errors import DataError, GeommError
+from geomm.registry import DATASETS, TASKS, build
+from geomm.tasks.base import Finished, Task
+
+_LOG = logging.getLogger("geomm")
+LR_FILE = "lr_finder.json"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a run's results are, and its score by the monitored metric."""
+
+    package: Path
+    work_dir: Path
+    score: float
+    metrics: dict[str, Any]
+
+
+def train(config: dict[str, Any]) -> TrainingResult:
+    """Train what a resolved config describes.
+
+    Args:
+      config: the composed root as plain Python, as ``geomm.config.resolve`` returns it.
+
+    Returns:
+      The run's package and metrics; figures and checkpoints lie beside it.
+
+    Raises:
+      ConfigError: a type or one of its arguments does not exist; every such mistake at once.
+      DataError: the data cannot be used.
+    """
+    from geomm.config.arguments import check_arguments
+
+    check_arguments(config)
+    folder = Path(config["work_dir"])
+    _prepare_folder(folder, config)
+    with log_to(folder / "train.log"):
+        return _Run(config, folder).train()
+
+
+def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
+    import yaml
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if is_main_process():
+        plain = json.loads(json.dumps(config, default=list))
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
+
+
+class _Run:
+    """The steps of one run, each a method, in the order of ``train``."""
+
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        self.schedule = dict(config["schedule"])
+        self.runtime = config["runtime"]
+        self.task: Task = build(TASKS, config["task"])
+        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
+        self.source = build(DATASETS, dataset, augment=self.task.augment, seed=config["seed"])
+        self.device = choose_device(self.runtime["device"])
+
+    def train(self) -> TrainingResult:
+        started = time.monotonic()
+        self._set_up_torch()
+        self.spec = self.source.prepare(self.folder / "cache")
+        torch.manual_seed(self.config["seed"])
+        self.model = self.task.build_model(self.config, self.spec).to(self.device)
+        self._log_start()
+        self._resolve_batch_size()
+        self._resolve_lr()
+        runner = self._make_runner()
+        interrupted = runner.train_interruptibly()
+        metrics = self._finish(runner, time.monotonic() - started, interrupted)
+        package = self.folder / "model.dlpk"
+        if interrupted:
+            _LOG.info("go on with resume=true work_dir=%s", self.folder)
+            raise KeyboardInterrupt
+        return TrainingResult(package, self.folder, metrics["monitor"]["value"], metrics)
+
+    def _set_up_torch(self) -> None:
+        if self.runtime["threads"]:
+            torch.set_num_threads(self.runtime["threads"])
+        if self.runtime["deterministic"]:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        elif self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+
+    def _log_start(self) -> None:
+        millions = sum(p.numel() for p in self.model.parameters()) / 1e6
+        splits = {name: len(self.source.split(name)) for name in ("train", "val")}
+        _LOG.info(
+            "%s on %s: %.1f M parameters, %d training and %d validation samples; writing to %s",
+            *(self.task.name, self.device, millions, splits["train"], splits["val"], self.folder),
+        )
+
+    def _resolve_batch_size(self) -> None:
+        if self.schedule["batch_size"] != "auto":
+            return
+        size = 8
+        if self.device.type == "cuda":
+            from geomm.engine.batch_size import largest_batch
+
+            data = self.source.split("train")
+            size = largest_batch(
+                self.model, lambda n: self.task.collate([data[i % len(data)] for i in range(n)])
+            )
+            size = min(size, len(data))
+        self.schedule["batch_size"] = size
+        _LOG.info("batch size auto: %d", size)
+
+    def _resolve_lr(self) -> None:
+        if self.schedule["lr"] != "auto":
+            return
+        file = self.folder / LR_FILE
+        if self.config["resume"] and file.is_file():
+            finding = LrFinding.load(file)  # a resumed run keeps the rate it began with
+        else:
+            _LOG.info("learning-rate range test: a few dozen steps on a copy of the model")
+            batches = endless(self._loader("train", in_process=True))
+            finding = find_lr(self.model, batches, self.schedule["optimizer"])
+            finding.save(file)
+            from geomm.visualization.curves import draw_lr_finder
+
+            figures = self.folder / "figures"
+            figures.mkdir(exist_ok=True)
+            draw_lr_finder(finding.lrs, finding.losses, finding.lr, figures / "lr_finder.png")
+        self.schedule["lr"] = finding.lr
+        _LOG.info("learning rate auto: %.2e (%s)", finding.lr, finding.reason)
+
+    def _loader(self, split: str, *, in_process: bool = False) -> Any:
+        return build_loader(
+            self.source.split(split),
+            batch_size=self.schedule["batch_size"],
+            workers=0 if in_process else self.runtime["workers"],
+            collate=self.task.collate,
+            shuffle=split == "train",
+            seed=self.config["seed"],
+            device=self.device,
+        )
+
+    def _make_runner(self) -> TrainingRunner:
+        return make_runner(
+            model=self.model,
+            config=self.config,
+            schedule=self.schedule,
+            task=self.task,
+            device=self.device,
+            train_loader=self._loader("train"),
+            val_loader=self._loader("val"),
+            metrics=self.task.metrics(self.spec),
+        )
+
+    def _finish(self, runner: TrainingRunner, seconds: float, interrupted: bool) -> dict[str, Any]:
+        """Load the best weights, evaluate, draw, and write metrics and the package."""
+        runner.load_best()
+        evaluations, results = {}, {}
+        for split in ("val", "test"):
+            if len(self.source.split(split)):
+                found = self.task.metrics(self.spec)
+                results[split] = runner.evaluate(self._loader(split), found)
+                evaluations[split] = found
+        best = runner.best
+        if best["score"] is None and not interrupted:
+            raise DataError(f"the validation metric {self.task.monitor!r} was never a number; is the validation set labelled?")
+        metrics = {
+            "task": self.task.name,
+            "monitor": {
+                "name": self.task.monitor,
+                "rule": self.task.monitor_rule,
+                "value": results["val"].get(self.task.monitor, float("nan")),
+            },
+            "best_epoch": best["epoch"],
+            "epochs": runner.epoch,
+            "lr": self.schedule["lr"],
+            "batch_size": self.schedule["batch_size"],
+            "seed": self.config["seed"],
+            "seconds": round(seconds, 1),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            **results,
+        }
+        if is_main_process():
+            self._write(runner, metrics, evaluations)
+        return metrics
+
+    def _write(self, runner: TrainingRunner, metrics: dict[str, Any], evaluations: Any) -> None:
+        from geomm.packaging import save_package
+        from geomm.visualization.curves import draw_curves
+
+        (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        figures = self.folder / "figures"
+        figures.mkdir(exist_ok=True)
+        history = runner.history()
+        draw_curves(history, figures / "curves.png")
+        model = runner.bare_model.eval()
+        self.task.draw_figures(Finished(model, self.spec, self.source, evaluations, history, figures))
+        package = save_package(
+            self.folder / "model.dlpk",
+            model=model,
+            config=self.config,
+            spec=self.spec,
+            task=self.task,
+            metrics=metrics,
+            figures=figures,
+        )
+        headline = ", ".join(
+            f"{key} {value:.4f}" for key, value in metrics["val"].items() if "/" not in key
+        )
+        _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline)
+        _LOG.info("package %s, metrics.json and figures/ beside it", package)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` names.
+
+    Raises:
+      GeommError: the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise GeommError(f"runtime.device: found {name!r}, expected auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise GeommError(f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto")
+    return device

@@ -1,0 +1,56 @@
+"""From what a user calls an input to the files it means."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from geomm.errors import DataError
+
+RASTER_ENDINGS = (
+    ".tif", ".tiff", ".vrt", ".img", ".jp2", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".bil", ".dat", ".asc",
+)  # fmt: skip
+VECTOR_ENDINGS = (
+    ".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".kml", ".gml", ".gdb",
+)  # fmt: skip
+
+
+def expand(
+    given: str | Path | Sequence[str | Path], endings: Sequence[str] = RASTER_ENDINGS
+) -> list[str]:
+    """Return the files that a path, glob, folder or list of these means, sorted, each once.
+
+    Args:
+      given: remote paths (``/vsi…`` or with ``://``) are taken as they are.
+      endings: which files of a folder count.
+
+    Raises:
+      DataError: nothing matches.
+    """
+    items = [given] if isinstance(given, str | Path) else list(given)
+    found: list[str] = []
+    for item in items:
+        found += _expand_one(str(item), tuple(endings))
+    return list(dict.fromkeys(found))
+
+
+def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
+    path = Path(item)
+    if "://" in item or item.startswith("/vsi") or path.is_file():
+        return [item]
+    if path.is_dir() and path.suffix.lower() != ".gdb":
+        files = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path))
+        if not files:
+            raise DataError(f"{item}: no file in this folder ends in {', '.join(endings)}")
+        return files
+    if path.is_dir():
+        return [item]
+    matches = sorted(p for p in glob.glob(item, recursive=True) if not p.endswith(".aux.xml"))
+    if not matches:
+        raise DataError(f"{item}: there is no such file, folder or match in {Path.cwd()}")
+    return [file for match in matches for file in _expand_one(match, endings)]
+
+
+def _shown(path: Path, folder: Path) -> bool:
+    return not any(part.startswith(".") for part in path.relative_to(folder).parts)

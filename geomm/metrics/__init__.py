@@ -1,0 +1,5 @@
+"""Metrics over whole evaluations, never averages of batches."""
+
+from geomm.metrics.segmentation import SegmentationMetric
+
+__all__ = ["SegmentationMetric"]

@@ -1,0 +1,24 @@
+"""Backbones, heads, losses and the models that join them.
+
+Importing this package registers geomm's own; a framework's are registered when a config names one.
+"""
+
+from geomm.models.backbones import FrameworkBackbone, TimmBackbone
+from geomm.models.heads import UNetHead
+from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from geomm.models.preprocessor import RasterPreprocessor
+from geomm.models.segmentor import Segmentor
+from geomm.models.wiring import FeatureInfo
+
+__all__ = [
+    "CrossEntropyLoss",
+    "DiceLoss",
+    "FeatureInfo",
+    "FocalLoss",
+    "FrameworkBackbone",
+    "LovaszLoss",
+    "RasterPreprocessor",
+    "Segmentor",
+    "TimmBackbone",
+    "UNetHead",
+]

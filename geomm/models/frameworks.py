@@ -1,0 +1,41 @@
+"""Loading an OpenMMLab framework only when a config names one of its classes."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+
+from geomm.errors import DependencyError
+
+#: Import name of each framework -> how to get it.
+FRAMEWORKS = {
+    "mmseg": "pip install onedl-mmsegmentation",
+    "mmdet": "pip install onedl-mmdetection",
+    "mmpretrain": "pip install onedl-mmpretrain",
+    "mmagic": "pip install --no-deps mmagic==1.2.0",
+}
+
+
+def load_framework(scope: str) -> None:
+    """Import a framework's models, so that ``type: mmseg.PSPHead`` is known.
+
+    Raises:
+      DependencyError: the framework is not installed.
+    """
+    from geomm.models import mmcv_ops
+
+    mmcv_ops.install()
+    try:
+        with warnings.catch_warnings():
+            # Deprecations inside the frameworks are not the user's to mend.
+            warnings.simplefilter("ignore")
+            if scope == "mmagic":
+                from geomm.models import mmagic_bridge
+
+                mmagic_bridge.load()
+            else:
+                importlib.import_module(f"{scope}.models")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != scope:
+            raise
+        raise DependencyError(f"{scope} is not installed; {FRAMEWORKS[scope]}") from error

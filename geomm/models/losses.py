@@ -1,0 +1,219 @@
+"""Losses over pixels, all blind to what is unlabelled.
+
+Each takes logits (B, K, H, W) and a target (B, H, W) of int64 class indices with ``IGNORE_INDEX``
+and returns a scalar; a batch without a labelled pixel gives 0, with a gradient of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geomm.errors import ConfigError
+from geomm.registry import LOSSES
+from geomm.structures import IGNORE_INDEX, RasterSpec
+
+ClassWeight = str | Sequence[float] | None
+
+
+def class_weights(weight: ClassWeight, spec: RasterSpec) -> Tensor | None:
+    """Return a weight a class.
+
+    ``auto`` weighs by the inverse square root of the class's share of the labelled training pixels,
+    normalised to a mean of 1: rare classes count more, without the extremes of the plain inverse.
+
+    Raises:
+      ConfigError: another word, or a list of another length than the classes.
+    """
+    if weight is None:
+        return None
+    if weight == "auto":
+        if spec.class_pixels is None:
+            return None
+        pixels = torch.tensor(spec.class_pixels, dtype=torch.float64).clamp(min=1)
+        inverse = (pixels.sum() / pixels).sqrt()
+        return (inverse / inverse.mean()).float()
+    if isinstance(weight, str) or len(weight) != spec.num_classes:
+        raise ConfigError(
+            f"loss.class_weight: found {weight!r}, expected auto, null or {spec.num_classes} numbers "
+            f"({', '.join(item.name for item in spec.classes)})"
+        )
+    return torch.tensor([float(item) for item in weight])
+
+
+class _PixelLoss(nn.Module):
+    """What the losses share: the classes' weights."""
+
+    weight: Tensor | None
+
+    def __init__(self, spec: RasterSpec, class_weight: ClassWeight) -> None:
+        super().__init__()
+        self.register_buffer("weight", class_weights(class_weight, spec), persistent=False)
+
+
+def _labelled(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the labelled pixels' logits (N, K), float32, and classes (N,)."""
+    keep = target != IGNORE_INDEX
+    return scores.float().permute(0, 2, 3, 1)[keep], target[keep]
+
+
+@LOSSES.register_module()
+class CrossEntropyLoss(_PixelLoss):
+    """Cross-entropy, the mean over labelled pixels.
+
+    Args:
+      spec: the data's; filled in.
+      class_weight: null, ``auto`` or a number a class.
+      label_smoothing: share of the target spread over all classes.
+    """
+
+    def __init__(
+        self, *, spec: RasterSpec, class_weight: ClassWeight = None, label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(spec, class_weight)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        if not (target != IGNORE_INDEX).any():
+            return scores.sum() * 0.0
+        return F.cross_entropy(
+            scores.float(),
+            target,
+            self.weight,
+            ignore_index=IGNORE_INDEX,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+@LOSSES.register_module()
+class FocalLoss(_PixelLoss):
+    """Focal loss for hard pixels (Lin et al., 2017, https://arxiv.org/abs/1708.02002), softmax form.
+
+    Args:
+      spec: the data's; filled in.
+      class_weight: null, ``auto`` or a number a class.
+      gamma: how much easy pixels are faded out, 0 is cross-entropy.
+    """
+
+    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, gamma: float = 2.0) -> None:
+        super().__init__(spec, class_weight)
+        self.gamma = gamma
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        if not (target != IGNORE_INDEX).any():
+            return scores.sum() * 0.0
+        log_p = F.log_softmax(scores.float(), dim=1)
+        keep = target != IGNORE_INDEX
+        known = torch.where(keep, target, 0)
+        log_pt = log_p.gather(1, known[:, None])[:, 0]
+        weight = torch.ones_like(log_pt) if self.weight is None else self.weight[known]
+        weight = weight * keep
+        loss = -((1 - log_pt.exp()) ** self.gamma) * log_pt * weight
+        return loss.sum() / weight.sum()
+
+
+@LOSSES.register_module()
+class DiceLoss(_PixelLoss):
+    """1 - Dice over the batch, the mean of the classes in it (Milletari et al., 2016, V-Net).
+
+    Args:
+      spec: the data's; filled in.
+      class_weight: null, ``auto`` or a number a class.
+      smooth: added to both sides of the fraction.
+    """
+
+    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, smooth: float = 1.0) -> None:
+        super().__init__(spec, class_weight)
+        self.smooth = smooth
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        logits, classes = _labelled(scores, target)
+        if not len(classes):
+            return scores.sum() * 0.0
+        p = logits.softmax(1)
+        truth = F.one_hot(classes, p.shape[1]).to(p.dtype)
+        overlap, total = (p * truth).sum(0), (p + truth).sum(0)
+        dice = (2 * overlap + self.smooth) / (total + self.smooth)
+        present = (truth.sum(0) > 0).to(p.dtype)
+        weight = present if self.weight is None else present * self.weight
+        return ((1 - dice) * weight).sum() / weight.sum()
+
+
+@LOSSES.register_module()
+class LovaszLoss(_PixelLoss):
+    """Lovász-Softmax, a surrogate of IoU (Berman et al., 2018, https://arxiv.org/abs/1705.08790).
+
+    Args:
+      spec: the data's; filled in.
+      class_weight: null, ``auto`` or a number a class.
+    """
+
+    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None) -> None:
+        super().__init__(spec, class_weight)
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        logits, classes = _labelled(scores, target)
+        if not len(classes):
+            return scores.sum() * 0.0
+        p = logits.softmax(1)
+        present = torch.unique(classes)
+        parts = torch.stack([_lovasz_class(p[:, c], classes == c) for c in present])
+        weight = torch.ones_like(parts) if self.weight is None else self.weight[present]
+        return (parts * weight).sum() / weight.sum()
+
+
+def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
+    """Extend one class's Jaccard loss: errors sorted, weighed by the growth of the Jaccard index."""
+    foreground = truth.to(p.dtype)
+    errors, order = (foreground - p).abs().sort(descending=True)
+    ordered = foreground[order]
+    total = ordered.sum()
+    intersection = total - ordered.cumsum(0)
+    union = total + (1 - ordered).cumsum(0)
+    jaccard = 1 - intersection / union
+    growth = torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    return (errors * growth).sum()
+
+
+class WeightedLosses(nn.Module):
+    """Several losses, each by name and with its share."""
+
+    def __init__(self, losses: Mapping[str, nn.Module], shares: Mapping[str, float]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(losses)
+        self.shares = dict(shares)
+
+    def forward(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {
+            f"loss_{name}": self.shares[name] * part(scores, target)
+            for name, part in self.parts.items()
+        }
+
+
+def build_losses(
+    cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, spec: RasterSpec
+) -> WeightedLosses:
+    """Build one loss, or several that are added.
+
+    Args:
+      cfg: a loss's config (with ``share``, 1 by default), a list of them, or a mapping of names to
+        them under ``parts``.
+      spec: the data's.
+    """
+    if cfg is None:
+        return WeightedLosses({}, {})
+    parts = cfg.get("parts", [cfg]) if isinstance(cfg, Mapping) else cfg
+    items = list(parts.values()) if isinstance(parts, Mapping) else list(parts)
+    losses, shares = {}, {}
+    for item in items:
+        if not item:
+            continue
+        options = dict(item)
+        name = str(options["type"]).rpartition(".")[2].removesuffix("Loss").lower()
+        shares[name] = float(options.pop("share", 1.0))
+        losses[name] = LOSSES.build(options, spec=spec)
+    return WeightedLosses(losses, shares)

@@ -1,0 +1,332 @@
+"""mmcv's operators without a compiler: torchvision's kernels in the place of ``mmcv._ext``.
+
+``mmcv.ops`` asks the extension module ``mmcv._ext`` for its operators by name. Where mmcv was built
+without it, ``install`` puts a module of the same name there whose functions call torchvision's
+kernels, which run on the CPU and on CUDA, or plain torch. Operators that have no counterpart say so
+when they are called. A compiled mmcv is used as it is.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from geomm.errors import DependencyError
+
+
+def install() -> bool:
+    """Put the stand-in where mmcv looks, before ``mmcv.ops`` is first imported.
+
+    Returns:
+      Whether the stand-in is in use; False where mmcv has its own compiled operators.
+    """
+    present = sys.modules.get("mmcv._ext")
+    if present is not None:
+        return isinstance(present, _StandIn)
+    if importlib.util.find_spec("mmcv._ext") is not None:
+        return False
+    sys.modules["mmcv._ext"] = _StandIn("mmcv._ext")
+    return True
+
+
+class _StandIn(types.ModuleType):
+    """A module that has an operator of every name; those we do not serve raise when called."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _SERVED.get(name) or _refusal(name)
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise DependencyError(
+            f"this model needs mmcv's compiled operator {name!r}, which this installation lacks; build "
+            "mmcv with a compiler (pip install --no-build-isolation --no-binary :all: onedl-mmcv with "
+            "MMCV_WITH_OPS=1) or choose another model"
+        )
+
+    return refuse
+
+
+def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Return the indices that non-maximum suppression keeps, best first.
+
+    Args:
+      bboxes: (N, 4) x1 y1 x2 y2.
+      scores: (N,).
+      iou_threshold: boxes that overlap a better one by more are dropped.
+      offset: 1 where the corners are pixels, so that a width is x2 - x1 + 1; else 0.
+    """
+    if offset:
+        bboxes = bboxes + bboxes.new_tensor([0, 0, offset, offset])
+    return torch.ops.torchvision.nms(bboxes, scores, iou_threshold)  # type: ignore[no-any-return]
+
+
+def softnms(
+    boxes: Tensor,
+    scores: Tensor,
+    dets: Tensor,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: int,
+    offset: int,
+) -> Tensor:
+    """Soft non-maximum suppression (Bodla et al., 2017): overlapping boxes lose score.
+
+    Args:
+      boxes: (N, 4).
+      scores: (N,).
+      dets: (N, 5), filled with the kept boxes and their new scores, best first.
+      iou_threshold: of the plain and the linear method.
+      sigma: of the Gaussian method.
+      min_score: boxes that fall below are dropped.
+      method: 0 plain, 1 linear, 2 Gaussian.
+      offset: as in ``nms``.
+
+    Returns:
+      Indices of the kept boxes.
+    """
+    left = torch.arange(len(boxes))
+    current = scores.clone()
+    sizes = (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
+    kept: list[int] = []
+    while len(left):
+        best = int(current[left].argmax())
+        index = left[best]
+        dets[len(kept), :4] = boxes[index]
+        dets[len(kept), 4] = current[index]
+        kept.append(int(index))
+        left = torch.cat([left[:best], left[best + 1 :]])
+        low = torch.maximum(boxes[left, :2], boxes[index, :2])
+        high = torch.minimum(boxes[left, 2:], boxes[index, 2:])
+        overlap = (high - low + offset).clamp(min=0).prod(1)
+        iou = overlap / (sizes[left] + sizes[index] - overlap)
+        if method == 1:
+            factor = torch.where(iou >= iou_threshold, 1 - iou, 1.0)
+        elif method == 2:
+            factor = torch.exp(-(iou**2) / sigma)
+        else:
+            factor = (iou < iou_threshold).to(current.dtype)
+        current[left] *= factor
+        left = left[current[left] >= min_score]
+    return torch.tensor(kept, dtype=torch.long)
+
+
+def _check_average(pool_mode: int) -> None:
+    if pool_mode != 1:
+        _refusal("roi_align with max pooling")()
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """RoIAlign (He et al., 2017): fill ``output`` (R, C, h, w) from ``input`` (B, C, H, W)."""
+    _check_average(pool_mode)
+    output.copy_(
+        torch.ops.torchvision.roi_align(
+            input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+        )
+    )
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """The gradient of ``roi_align_forward``, into ``grad_input``."""
+    _check_average(pool_mode)
+    batch, channels, height, width = grad_input.shape
+    grad_input.copy_(
+        torch.ops.torchvision._roi_align_backward(
+            *(grad_output.contiguous(), rois, spatial_scale, aligned_height, aligned_width),
+            *(batch, channels, height, width, sampling_ratio, aligned),
+        )
+    )
+
+
+def _focal(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+    """Sigmoid focal loss (Lin et al., 2017) a number; class K of the target is background."""
+    classes = torch.arange(input.shape[1], device=input.device)
+    positive = target[:, None] == classes
+    p = input.sigmoid()
+    log_p = torch.nn.functional.logsigmoid(input)
+    log_not = log_p - input  # log(1 - p)
+    loss = torch.where(
+        positive, -alpha * (1 - p) ** gamma * log_p, -(1 - alpha) * p**gamma * log_not
+    )
+    return loss * weight[target.clamp(max=input.shape[1] - 1)][:, None] if weight.numel() else loss
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """Fill ``output`` (N, K) with the focal loss of logits (N, K) and classes (N,)."""
+    output.copy_(_focal(input, target, weight, gamma, alpha))
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
+    """The gradient of the sum of ``sigmoid_focal_loss_forward``, into ``grad_input``."""
+    grad_input.copy_(
+        _gradients(lambda x: _focal(x, target, weight, gamma, alpha), [input], None)[0]
+    )
+
+
+def _gradients(
+    function: Callable[..., Tensor], inputs: list[Tensor], grad_output: Tensor | None
+) -> tuple[Tensor, ...]:
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        out = function(*leaves)
+        seed = torch.ones_like(out) if grad_output is None else grad_output
+        return torch.autograd.grad(out, leaves, seed)
+
+
+def _deform(
+    input: Tensor, weight: Tensor, bias: Tensor | None, offset: Tensor, mask: Tensor | None, o: dict[str, Any]
+) -> Tensor:
+    from torchvision.ops import deform_conv2d
+
+    return deform_conv2d(  # type: ignore[no-any-return]
+        input,
+        offset,
+        weight,
+        bias,
+        stride=(o["stride_h"], o["stride_w"]),
+        padding=(o["pad_h"], o["pad_w"]),
+        dilation=(o["dilation_h"], o["dilation_w"]),
+        mask=mask,
+    )
+
+
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    **options: Any,
+) -> None:
+    """Deformable convolution v2 (Zhu et al., 2019) into ``output``."""
+    used = bias if options["with_bias"] else None
+    output.copy_(_deform(input, weight, used, offset, mask, options))
+
+
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    **options: Any,
+) -> None:
+    """The gradients of ``modulated_deform_conv_forward``, added into the ``grad_`` tensors."""
+
+    def forward(x: Tensor, w: Tensor, off: Tensor, m: Tensor) -> Tensor:
+        return _deform(x, w, None, off, m, options)
+
+    grads = _gradients(forward, [input, weight, offset, mask], grad_output)
+    for place, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads, strict=True):
+        place.add_(grad)
+    if options["with_bias"]:
+        grad_bias.add_(grad_output.sum((0, 2, 3)))
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    *,
+    im2col_step: int,
+) -> Tensor:
+    """Multi-scale deformable attention (Zhu et al., 2021), by mmcv's own torch form."""
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    return multi_scale_deformable_attn_pytorch(  # type: ignore[no-any-return]
+        value, value_spatial_shapes, sampling_locations, attention_weights
+    )
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    *,
+    im2col_step: int,
+) -> None:
+    """The gradients of ``ms_deform_attn_forward``, into the ``grad_`` tensors."""
+
+    def forward(v: Tensor, where: Tensor, attention: Tensor) -> Tensor:
+        return ms_deform_attn_forward(
+            v, value_spatial_shapes, value_level_start_index, where, attention, im2col_step=im2col_step
+        )
+
+    grads = _gradients(forward, [value, sampling_locations, attention_weights], grad_output)
+    for place, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
+        place.copy_(grad)
+
+
+_SERVED: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        nms,
+        softnms,
+        roi_align_forward,
+        roi_align_backward,
+        sigmoid_focal_loss_forward,
+        sigmoid_focal_loss_backward,
+        modulated_deform_conv_forward,
+        modulated_deform_conv_backward,
+        ms_deform_attn_forward,
+        ms_deform_attn_backward,
+    )
+}

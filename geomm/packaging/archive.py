@@ -1,0 +1,148 @@
+"""Reading and writing the zip itself, trusting nothing that is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from geomm.errors import PackageError, did_you_mean
+
+EMD, WEIGHTS, CONFIG = "model.emd", "weights.safetensors", "config.yaml"
+#: Members without which a package cannot be used.
+REQUIRED = (EMD, WEIGHTS, CONFIG)
+FORMAT = 1
+#: Text members beyond this size are no package of ours.
+_MOST_TEXT_BYTES = 64 * 2**20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The checked members of a package.
+
+    Attributes:
+      path: the file it was read from.
+      emd: the Esri model definition, geomm's own part under ``geomm``.
+      config: the resolved run.
+      weights: safetensors bytes.
+    """
+
+    path: Path
+    emd: dict[str, Any]
+    config: dict[str, Any]
+    weights: bytes
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """Geomm's part of the model definition: format, task, spec."""
+        return dict(self.emd["geomm"])
+
+
+def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
+    """Write members to a zip that is the same for the same content; it appears when complete."""
+    temporary = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            # Weights hardly shrink, and uncompressed they load faster.
+            info.compress_type = zipfile.ZIP_STORED if name == WEIGHTS else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    os.replace(temporary, path)
+    return path
+
+
+def open_archive(path: str | Path) -> Archive:
+    """Read and check a package.
+
+    Raises:
+      PackageError: no file, no zip, a damaged or foreign one, a member that leaves the zip, a
+        pickle in place of the weights, or a newer format.
+    """
+    file = Path(path)
+    if not file.is_file():
+        names = [p.name for p in file.parent.glob("*.dlpk")] if file.parent.is_dir() else []
+        raise PackageError(f"no model package at {file}; {did_you_mean(file.name, names)}")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            _check_members(file, archive)
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise PackageError(f"{file}: member {damaged} is damaged; copy the package again")
+            emd = _json(file, archive)
+            _check_format(file, emd)
+            return Archive(file, emd, _yaml(file, archive), archive.read(WEIGHTS))
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise PackageError(
+            f"{file} is not a readable model package ({error}); expected the model.dlpk that training wrote"
+        ) from error
+
+
+def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
+    names = archive.namelist()
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in name:
+            raise PackageError(f"{file}: member {name!r} points outside the package; do not use it")
+    missing = [name for name in REQUIRED if name not in names]
+    if not missing:
+        return
+    pickles = [name for name in names if name.endswith((".pth", ".pt", ".pkl", ".pickle", ".bin"))]
+    if pickles:
+        raise PackageError(
+            f"{file} holds its weights as a pickle ({pickles[0]}), which can run code when loaded; "
+            "geomm loads safetensors only: save the model with geomm again"
+        )
+    if any(name.endswith(".emd") for name in names):
+        raise PackageError(
+            f"{file} was not written by geomm (missing {', '.join(missing)}); packages of arcgis.learn "
+            "hold code of their own and cannot be loaded: train again with geomm"
+        )
+    raise PackageError(f"{file} is not a model package: missing {', '.join(missing)}")
+
+
+def _text(file: Path, archive: zipfile.ZipFile, name: str) -> str:
+    if archive.getinfo(name).file_size > _MOST_TEXT_BYTES:
+        raise PackageError(f"{file}: {name} is implausibly large")
+    try:
+        return archive.read(name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PackageError(f"{file}: {name} is not text; copy the package again") from error
+
+
+def _json(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    try:
+        data = json.loads(_text(file, archive, EMD))
+    except json.JSONDecodeError as error:
+        raise PackageError(f"{file}: {EMD} is not JSON ({error})") from error
+    if not isinstance(data, dict) or not isinstance(data.get("geomm"), dict):
+        raise PackageError(f"{file}: {EMD} is not geomm's; expected a package that geomm wrote")
+    return data
+
+
+def _yaml(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(_text(file, archive, CONFIG))
+    except yaml.YAMLError as error:
+        raise PackageError(f"{file}: {CONFIG} is not plain YAML ({error})".replace("\n", " ")) from error
+    if not isinstance(data, dict):
+        raise PackageError(f"{file}: {CONFIG} holds no run")
+    return data
+
+
+def _check_format(file: Path, emd: Mapping[str, Any]) -> None:
+    found = emd["geomm"].get("format")
+    if not isinstance(found, int) or found < 1:
+        raise PackageError(f"{file}: unknown package format {found!r}")
+    if found > FORMAT:
+        raise PackageError(
+            f"{file}: package format {found} is newer than this geomm reads ({FORMAT}); "
+            "upgrade with pip install --upgrade geomm"
+        )

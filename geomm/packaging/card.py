@@ -1,0 +1,61 @@
+"""The model card: what a person reads first in a package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import geomm
+from geomm.structures import RasterSpec
+from geomm.tasks.base import Task
+
+
+def model_card(
+    config: Mapping[str, Any], spec: Any, task: Task, metrics: Mapping[str, Any]
+) -> str:
+    """Return the card as Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
+    head, backbone = config.get("head") or {}, config.get("backbone") or {}
+    lines = [
+        f"# {task.name}: {str(head.get('type', '')).rpartition('.')[2]} over "
+        f"{backbone.get('name') or backbone.get('type', 'no backbone')}",
+        "",
+        f"Written by geomm {geomm.__version__}. Map with it:",
+        "",
+        "    geomm-infer model=model.dlpk input=scene.tif output=out/",
+        "",
+        "## What it reads and writes",
+        "",
+        *(_raster_lines(spec) if isinstance(spec, RasterSpec) else []),
+        "## Training",
+        "",
+        f"- {metrics.get('epochs')} epochs (best: {metrics.get('best_epoch')}), batches of "
+        f"{metrics.get('batch_size')}, learning rate {metrics.get('lr')}, seed {metrics.get('seed')}",
+        f"- {metrics.get('parameters', 0):,} parameters, {metrics.get('seconds', 0):.0f} s",
+        "- `config.yaml` is the whole run",
+        "",
+    ]
+    for split in ("val", "test"):
+        if split in metrics:
+            lines += [f"## Results on the {split} split", "", "| metric | value |", "|---|---|"]
+            lines += [f"| {key} | {value:.4f} |" for key, value in metrics[split].items()]
+            lines.append("")
+    lines += [
+        "## Limits",
+        "",
+        "It was judged on imagery of the same scenes or export as it was trained on. On another sensor, "
+        "season, ground resolution or region, check its results against samples of your own first.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _raster_lines(spec: RasterSpec) -> list[str]:
+    gsd = f", pixels of {spec.gsd:g} CRS units" if spec.gsd else ""
+    lines = [
+        f"- {spec.in_channels} bands ({', '.join(spec.band_names)}), {spec.dtype}{gsd}, windows of "
+        f"{spec.window_px} px",
+    ]
+    if spec.classes:
+        names = ", ".join(f"{item.value} {item.name}" for item in spec.classes)
+        lines.append(f"- classes: {names}")
+    return [*lines, ""]

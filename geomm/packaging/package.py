@@ -1,0 +1,171 @@
+"""Saving a trained model as one file, and building it again from that file alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomm.errors import ConfigError, PackageError
+from geomm.packaging.archive import CONFIG, EMD, WEIGHTS, Archive, open_archive, write_archive
+from geomm.packaging.card import model_card
+from geomm.packaging.emd import model_definition
+from geomm.packaging.mlm import model_item
+from geomm.registry import TASKS, build
+from geomm.tasks.base import Task
+
+if TYPE_CHECKING:
+    from geomm.inference import PredictionReport
+
+
+def save_package(
+    path: Path,
+    *,
+    model: Any,
+    config: Mapping[str, Any],
+    spec: Any,
+    task: Task,
+    metrics: Mapping[str, Any],
+    figures: Path | None = None,
+) -> Path:
+    """Write a model package.
+
+    Args:
+      path: the ``.dlpk`` to write.
+      model: the trained module.
+      config: the resolved run; what it says of files and machines is for people to read only.
+      spec: what the model knows of its data.
+      task: the model's task.
+      metrics: results of the run.
+      figures: folder of PNGs to put in.
+
+    Returns:
+      The path.
+    """
+    import yaml
+    from safetensors.torch import save
+
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    emd = model_definition(config, spec, task, metrics)
+    plain = json.loads(json.dumps(config, default=list))
+    members = {
+        EMD: _json(emd),
+        WEIGHTS: save(state),
+        CONFIG: yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode(),
+        "mlm.json": _json(model_item(config, spec, task, metrics)),
+        "metrics.json": _json(metrics),
+        "README.md": model_card(config, spec, task, metrics).encode(),
+    }
+    for figure in sorted(figures.glob("*.png")) if figures is not None else []:
+        members[f"figures/{figure.name}"] = figure.read_bytes()
+    return write_archive(Path(path), members)
+
+
+def _json(data: Any) -> bytes:
+    return json.dumps(data, indent=2, ensure_ascii=False, default=list).encode()
+
+
+@dataclass(frozen=True)
+class Package:
+    """A trained model, ready to map.
+
+    Attributes:
+      path: the file it came from.
+      model: in eval mode, on the CPU until a prediction moves it.
+      task: what it does.
+      spec: what it knows of its data: bands, statistics, classes.
+      config: the run it came from.
+    """
+
+    path: Path
+    model: Any
+    task: Task
+    spec: Any
+    config: dict[str, Any]
+    model_id: str
+
+    def predict(
+        self,
+        input: str | Path | Sequence[str | Path],
+        *,
+        output: str | Path,
+        **options: Any,
+    ) -> PredictionReport:
+        """Map an input and write the results.
+
+        Args:
+          input: a file, a glob, a folder, or several of these.
+          output: folder for the results.
+          options: those of the ``inference`` config group, such as ``polygons=True``.
+
+        Raises:
+          ConfigError: an option that there is not.
+          DataError: no input, or none that can be read.
+        """
+        from geomm.config.options import inference_options
+
+        chosen = inference_options(options)
+        return self.task.infer(
+            self.model, self.spec, input, output, chosen, model_id=self.model_id
+        )
+
+    def __repr__(self) -> str:
+        backbone = self.config.get("backbone", {}).get("name", "")
+        head = self.config.get("head", {}).get("type", "")
+        return f"Package({self.path}, {self.task.name}: {head} over {backbone})"
+
+
+def load_package(path: str | Path) -> Package:
+    """Build the model that a package holds. No code and no pickle from it is run.
+
+    Raises:
+      PackageError: the package is damaged, foreign, or needs a plugin that is not loaded.
+    """
+    import hashlib
+
+    archive = open_archive(path)
+    task, spec, model = _build(archive)
+    _load_weights(archive, model)
+    digest = hashlib.sha256(archive.weights).hexdigest()[:16]
+    return Package(archive.path, model.eval(), task, spec, archive.config, digest)
+
+
+def _build(archive: Archive) -> tuple[Task, Any, Any]:
+    config = dict(archive.config)
+    config["backbone"] = _without_weights(config.get("backbone"))
+    config["head"] = _without_weights(config.get("head"))
+    try:
+        task: Task = build(TASKS, config["task"])
+        spec = task.spec_from_dict(archive.own["spec"])
+        return task, spec, task.build_model(config, spec)
+    except ConfigError as error:
+        plugins = config.get("plugins") or []
+        cure = f"; it was trained with plugins={plugins}: give the same" if plugins else ""
+        raise PackageError(f"{archive.path}: {error}{cure}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackageError(
+            f"{archive.path}: its config does not build a model ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _without_weights(part: Any) -> Any:
+    """Drop what would fetch or read weights: the package brings its own."""
+    if not isinstance(part, dict):
+        return part
+    drop = {"pretrained": False, "checkpoint": None}
+    return {key: drop.get(key, value) for key, value in part.items()}
+
+
+def _load_weights(archive: Archive, model: Any) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        model.load_state_dict(load(archive.weights))
+    except SafetensorError as error:
+        raise PackageError(f"{archive.path}: {WEIGHTS} is not safetensors ({error})") from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise PackageError(f"{archive.path}: the weights do not fit its config ({first})") from error

@@ -1,0 +1,65 @@
+"""Where sample data lies, and making it once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from geomm.errors import ConfigError, did_you_mean
+
+Maker = Callable[[Path], dict[str, str]]
+#: Makers of sample data by name; each fills a folder and returns its files by role.
+SAMPLES: dict[str, Maker] = {}
+#: Raised when a maker changes, so that older samples are made anew.
+_VERSION = 1
+
+
+def sample(maker: Maker) -> Maker:
+    """Register a maker under its own name."""
+    SAMPLES[maker.__name__] = maker
+    return maker
+
+
+def samples_folder() -> Path:
+    """Return where samples are kept: ``$GEOMM_CACHE/samples``, by default below ``~/.cache/geomm``."""
+    root = os.environ.get("GEOMM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "geomm")
+    return Path(root).expanduser() / "samples"
+
+
+def make(name: str, folder: Path | None = None) -> dict[str, str]:
+    """Make a sample unless it is there already.
+
+    Args:
+      name: of the sample.
+      folder: below which it is kept, ``samples_folder()`` by default.
+
+    Returns:
+      Paths by role: ``images``, ``labels``, and others that the sample has.
+
+    Raises:
+      ConfigError: no such sample.
+      DependencyError: the sample needs a package that is not installed.
+    """
+    if name not in SAMPLES:
+        raise ConfigError(f"dataset.sample: unknown {name!r}; {did_you_mean(name, SAMPLES)}")
+    target = (folder or samples_folder()) / f"{name}-{_VERSION}"
+    index = target / "index.json"
+    if not index.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Runs of a sweep may start at once: each makes its own, and the first to finish stays.
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        paths = SAMPLES[name](temporary)
+        relative = {role: str(Path(path).relative_to(temporary)) for role, path in paths.items()}
+        (temporary / "index.json").write_text(json.dumps(relative, indent=1), encoding="utf-8")
+        try:
+            temporary.rename(target)
+        except OSError:
+            shutil.rmtree(temporary)
+    roles: Mapping[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+    return {role: str(target / path) for role, path in roles.items()}

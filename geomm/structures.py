@@ -1,0 +1,203 @@
+"""The data structures that travel between the stages, each carrying its meaning with it."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Value of a mask pixel that is neither trained on nor counted in a metric.
+IGNORE_INDEX = 255
+#: Most classes that a mask of bytes can tell apart, ``IGNORE_INDEX`` left out.
+MAX_CLASSES = 255
+
+Affine6 = tuple[float, float, float, float, float, float]
+
+
+def class_color(index: int) -> tuple[int, int, int]:
+    """Return the RGB colour, 0 to 255, of the class at ``index``: hues spread by the golden ratio."""
+    red, green, blue = colorsys.hsv_to_rgb((0.08 + index * 0.618034) % 1.0, 0.72, 0.92)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class: the value that files store, its name and its colour."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "name": self.name, "color": list(self.color)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ClassSpec:
+        red, green, blue = data["color"]
+        return cls(int(data["value"]), str(data["name"]), (int(red), int(green), int(blue)))
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """Where a pixel grid lies on the map.
+
+    Attributes:
+      crs: WKT or authority code of the coordinate reference system, None for an image without one.
+      transform: (a, b, c, d, e, f) with x = a * col + b * row + c and y = d * col + e * row + f,
+        (col, row) being a pixel's upper left corner.
+    """
+
+    crs: str | None
+    transform: Affine6
+
+    def shifted(self, col: float, row: float) -> Georeference:
+        """Return the georeference of the grid whose origin is at (col, row) of this one."""
+        a, b, c, d, e, f = self.transform
+        return replace(self, transform=(a, b, c + a * col + b * row, d, e, f + d * col + e * row))
+
+
+@dataclass(frozen=True)
+class PixelWindow:
+    """A rectangle of pixels of a raster; may reach past the raster's edges."""
+
+    col: int
+    row: int
+    width: int
+    height: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices into an array of the whole raster."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """Statistics over valid pixels, one number a band, in the raster's own units."""
+
+    min: tuple[float, ...]
+    max: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "min": list(self.min),
+            "max": list(self.max),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "count": self.count,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> BandStatistics:
+        return cls(
+            *(tuple(float(x) for x in data[key]) for key in ("min", "max", "mean", "std")),
+            count=int(data["count"]),
+        )
+
+
+@dataclass(frozen=True)
+class RasterSpec:
+    """What a model must know of the imagery it was trained on; kept in the model package.
+
+    Attributes:
+      bands: 1-based numbers of the bands read from each source raster, in the model's order.
+      band_names: a name a band, as the files give them (or ``band_1`` …).
+      dtype: numpy name of the sources' pixel type.
+      nodata: the sources' nodata value, None where there is none.
+      statistics: of the training pixels, used to normalise.
+      classes: in the order of the model's scores; class ``i`` of a mask is ``classes[i]``.
+      background: index of the class that covers what no label covers, None where such pixels are
+        unlabelled.
+      window_px: edge of the square training windows, pixels.
+      gsd: pixel edge in units of the CRS, 0 where unknown.
+      crs: CRS of the training imagery, None where unknown.
+      map_space: True where imagery is seen from above, so that any flip or quarter turn is a
+        plausible image; False for oblique imagery and photos.
+      class_pixels: training pixels a class, None where they were not counted.
+    """
+
+    bands: tuple[int, ...]
+    band_names: tuple[str, ...]
+    dtype: str
+    statistics: BandStatistics
+    classes: tuple[ClassSpec, ...]
+    window_px: int
+    nodata: float | None = None
+    background: int | None = None
+    gsd: float = 0.0
+    crs: str | None = None
+    map_space: bool = True
+    class_pixels: tuple[int, ...] | None = None
+
+    @property
+    def in_channels(self) -> int:
+        return len(self.bands)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; ``from_dict`` reads them back."""
+        return {
+            "bands": list(self.bands),
+            "band_names": list(self.band_names),
+            "dtype": self.dtype,
+            "statistics": self.statistics.to_dict(),
+            "classes": [spec.to_dict() for spec in self.classes],
+            "window_px": self.window_px,
+            "nodata": self.nodata,
+            "background": self.background,
+            "gsd": self.gsd,
+            "crs": self.crs,
+            "map_space": self.map_space,
+            "class_pixels": None if self.class_pixels is None else list(self.class_pixels),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> RasterSpec:
+        known = dict(data)
+        known["bands"] = tuple(int(band) for band in data["bands"])
+        known["band_names"] = tuple(data["band_names"])
+        known["statistics"] = BandStatistics.from_dict(data["statistics"])
+        known["classes"] = tuple(ClassSpec.from_dict(item) for item in data["classes"])
+        pixels = data.get("class_pixels")
+        known["class_pixels"] = None if pixels is None else tuple(int(n) for n in pixels)
+        return cls(**known)
+
+
+@dataclass
+class RasterSample:
+    """One training window or chip.
+
+    Attributes:
+      image: (C, H, W) in the source's own dtype, or float32 once a transform changed it.
+      valid: (H, W) bool, False where the source has nodata or the window leaves the raster.
+      mask: (H, W) uint8 class indices with ``IGNORE_INDEX``; None where the task has no mask.
+      georeference: of the window's upper left corner, None for images without one.
+      name: source file and window, for messages and figures.
+      extras: what further tasks carry (boxes, polygons, a target image), by name.
+    """
+
+    image: NDArray[Any]
+    valid: NDArray[np.bool_]
+    mask: NDArray[np.uint8] | None = None
+    georeference: Georeference | None = None
+    name: str = ""
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+def make_classes(names: Sequence[str], values: Sequence[int] | None = None) -> tuple[ClassSpec, ...]:
+    """Return classes with default colours; values count from 1 where none are given."""
+    numbers = range(1, len(names) + 1) if values is None else values
+    return tuple(
+        ClassSpec(int(value), str(name), class_color(index))
+        for index, (name, value) in enumerate(zip(names, numbers, strict=True))
+    )

@@ -1,0 +1,6 @@
+"""The tasks: for each, what a sample, a prediction and a map output are."""
+
+from geomm.tasks.base import Finished, Task
+from geomm.tasks.segmentation import Segmentation
+
+__all__ = ["Finished", "Segmentation", "Task"]

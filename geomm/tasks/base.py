@@ -1,0 +1,100 @@
+"""What every task answers, so that one training engine and one inference command serve all of them."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from mmengine.evaluator import BaseMetric
+    from mmengine.model import BaseModel
+
+    from geomm.inference import PredictionReport
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run whose best weights are loaded, as its figures see it.
+
+    Attributes:
+      model: in eval mode, on its device.
+      spec: what the model knows of its data.
+      source: the dataset source it was trained from.
+      evaluations: metric objects after their last evaluation, by split (``val``, ``test``).
+      history: scalar curves, name -> [(step, value), …].
+      folder: where figures go.
+    """
+
+    model: Any
+    spec: Any
+    source: Any
+    evaluations: Mapping[str, Sequence[Any]]
+    history: Mapping[str, Sequence[tuple[int, float]]]
+    folder: Path
+
+
+class Task(abc.ABC):
+    """One task: how its model is built and judged, and what it puts on the map.
+
+    Args:
+      monitor: validation metric that the best checkpoint and early stopping look at.
+      monitor_rule: ``greater`` or ``less``, what is better.
+      augment: transforms of training samples by name, in order; None switches one off.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        monitor: str,
+        monitor_rule: str = "greater",
+        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        self.monitor = monitor
+        self.monitor_rule = monitor_rule
+        self.augment = augment or {}
+
+    @abc.abstractmethod
+    def build_model(self, config: Mapping[str, Any], spec: Any) -> BaseModel:
+        """Build the model that ``config``'s backbone, head and loss describe, for this data."""
+
+    @abc.abstractmethod
+    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
+        """Turn dataset samples into the keyword arguments of the model's forward."""
+
+    @abc.abstractmethod
+    def metrics(self, spec: Any) -> list[BaseMetric]:
+        """Return the metrics of an evaluation; the first one's results are the headline."""
+
+    @abc.abstractmethod
+    def draw_figures(self, run: Finished) -> list[Path]:
+        """Draw the task's own figures into the run's folder; return the files."""
+
+    @abc.abstractmethod
+    def spec_to_dict(self, spec: Any) -> dict[str, Any]:
+        """Return the spec as JSON types, for the package."""
+
+    @abc.abstractmethod
+    def spec_from_dict(self, data: Mapping[str, Any]) -> Any:
+        """Read back what ``spec_to_dict`` returned."""
+
+    @abc.abstractmethod
+    def infer(
+        self,
+        model: Any,
+        spec: Any,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        options: Mapping[str, Any],
+        *,
+        model_id: str,
+    ) -> PredictionReport:
+        """Map inputs with a trained model and write the results."""
+
+    @abc.abstractmethod
+    def emd_keys(self, spec: Any) -> dict[str, Any]:
+        """Return this task's keys of an Esri model definition."""

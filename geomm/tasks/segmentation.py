@@ -1,0 +1,113 @@
+"""Pixel classification: a class for every pixel of a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomm.registry import TASKS
+from geomm.structures import RasterSpec
+from geomm.tasks.base import Finished, Task
+
+if TYPE_CHECKING:
+    from mmengine.evaluator import BaseMetric
+    from mmengine.model import BaseModel
+
+    from geomm.inference import PredictionReport
+
+
+@TASKS.register_module()
+class Segmentation(Task):
+    """Pixel classification (semantic segmentation).
+
+    A sample is a ``RasterSample`` with a mask; a prediction is class probabilities a pixel; the map
+    output is a class raster on the input's own grid, with polygons and probabilities on request.
+
+    Args:
+      monitor: validation metric that the best checkpoint looks at.
+      monitor_rule: ``greater`` or ``less``, what is better.
+      augment: transforms of training windows by name, in order.
+      mixup: alpha of mixup's Beta distribution (Zhang et al., 2018), 0 is off.
+    """
+
+    name = "segmentation"
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "mIoU",
+        monitor_rule: str = "greater",
+        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+        mixup: float = 0.0,
+    ) -> None:
+        super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment)
+        self.mixup = mixup
+
+    def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
+        from geomm.models.segmentor import Segmentor
+
+        return Segmentor(
+            backbone=dict(config["backbone"]),
+            head=dict(config["head"]),
+            loss=config.get("loss"),
+            spec=spec,
+            mixup=self.mixup,
+        )
+
+    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
+        from geomm.datasets.collate import collate_raster
+
+        return collate_raster(samples)
+
+    def metrics(self, spec: RasterSpec) -> list[BaseMetric]:
+        from geomm.metrics.segmentation import SegmentationMetric
+
+        return [SegmentationMetric(classes=[item.name for item in spec.classes])]
+
+    def draw_figures(self, run: Finished) -> list[Path]:
+        from geomm.visualization.confusion import draw_confusion
+        from geomm.visualization.panels import draw_segmentation_panels
+
+        names = [item.name for item in run.spec.classes]
+        drawn = []
+        for split, metrics in run.evaluations.items():
+            matrix = metrics[0].confusion
+            drawn.append(draw_confusion(matrix, names, run.folder / f"confusion_{split}.png"))
+            drawn.append(
+                draw_segmentation_panels(
+                    run.model, run.source.split(split), run.spec, run.folder / f"samples_{split}.png"
+                )
+            )
+        return drawn
+
+    def spec_to_dict(self, spec: RasterSpec) -> dict[str, Any]:
+        return spec.to_dict()
+
+    def spec_from_dict(self, data: Mapping[str, Any]) -> RasterSpec:
+        return RasterSpec.from_dict(dict(data))
+
+    def infer(
+        self,
+        model: Any,
+        spec: RasterSpec,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        options: Mapping[str, Any],
+        *,
+        model_id: str,
+    ) -> PredictionReport:
+        from geomm.inference import RasterOptions, predict_rasters
+
+        chosen = RasterOptions(**options)
+        model.to(chosen.resolve_device())
+        return predict_rasters(
+            inputs, output, score=model.predict_scores, spec=spec, options=chosen, model_id=model_id
+        )
+
+    def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:
+        return {
+            "ModelType": "ImageClassification",
+            "ImageHeight": spec.window_px,
+            "ImageWidth": spec.window_px,
+        }

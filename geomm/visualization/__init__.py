@@ -1,0 +1,1 @@
+"""Figures and previews, drawn without a display."""

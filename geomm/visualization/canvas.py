@@ -1,0 +1,75 @@
+"""Figures without a display, and pixels as the eye expects them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from geomm.structures import ClassSpec
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return a figure of that many inches, bound to no display and to no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, facecolor="white")
+    return path
+
+
+def to_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """Stretch any bands to a picture.
+
+    Args:
+      image: (C, H, W) of any dtype. Three bands or more show the first three; fewer show the first
+        in grey.
+      valid: (H, W) bool; other pixels are white and do not count in the stretch.
+
+    Returns:
+      (H, W, 3) uint8, each band stretched between its 2nd and 98th percentile. Bytes stay as they are.
+    """
+    bands = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, axis=0)
+    values = bands.astype(np.float32)
+    usable = np.isfinite(values).all(0) if valid is None else valid & np.isfinite(values).all(0)
+    out = np.full((*usable.shape, 3), 255, np.uint8)
+    if not usable.any():
+        return out
+    if image.dtype == np.uint8:
+        low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
+    else:
+        inside = values[:, usable]
+        low, high = np.percentile(inside, [2, 98], axis=1)
+    scale = np.maximum(high - low, 1e-6)
+    stretched = np.clip((values - low[:, None, None]) / scale[:, None, None], 0, 1)
+    picture = (np.nan_to_num(stretched) * 255).astype(np.uint8).transpose(1, 2, 0)
+    out[usable] = picture[usable]
+    return out
+
+
+def paint_classes(mask: NDArray[np.integer[Any]], classes: Sequence[ClassSpec]) -> NDArray[np.uint8]:
+    """Colour class indices (H, W); whatever is no class's index is white."""
+    table = np.full((256, 3), 255, np.uint8)
+    for index, spec in enumerate(classes):
+        table[index] = spec.color
+    return table[np.clip(mask, 0, 255)]
+
+
+def add_legend(figure: Figure, classes: Sequence[ClassSpec], extra: dict[str, Any] | None = None) -> None:
+    """Name the classes' colours below a figure."""
+    from matplotlib.patches import Patch
+
+    shown = [*classes][:20]
+    handles = [Patch(facecolor=np.divide(spec.color, 255), label=spec.name) for spec in shown]
+    handles += [Patch(facecolor=color, edgecolor="grey", label=name) for name, color in (extra or {}).items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)

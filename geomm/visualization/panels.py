@@ -1,0 +1,65 @@
+"""Panels of image, truth and prediction, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geomm.structures import IGNORE_INDEX, RasterSample, RasterSpec
+from geomm.visualization.canvas import add_legend, new_figure, paint_classes, save_figure, to_rgb
+
+
+def draw_segmentation_panels(
+    model: Any, dataset: Sequence[RasterSample], spec: RasterSpec, path: Path, *, rows: int = 6
+) -> Path:
+    """Draw image, truth and prediction of some samples, those with the most classes first.
+
+    Args:
+      model: a Segmentor in eval mode.
+      dataset: a split; evenly spread samples of it are looked at.
+      spec: of the data.
+      path: PNG to write.
+      rows: how many samples to show.
+    """
+    samples = _telling(dataset, rows)
+    device = next(model.parameters()).device
+    figure = new_figure(9, 3.0 * len(samples) + 0.5)
+    axes = figure.subplots(len(samples), 3, squeeze=False)
+    for line, sample in zip(axes, samples, strict=True):
+        image = torch.from_numpy(sample.image.astype(np.float32))[None].to(device)
+        valid = torch.from_numpy(sample.valid)[None].to(device)
+        prediction = model.predict_scores(image, valid)[0].argmax(0).cpu().numpy().astype(np.uint8)
+        prediction[~sample.valid] = IGNORE_INDEX
+        truth = sample.mask if sample.mask is not None else np.full_like(prediction, IGNORE_INDEX)
+        pictures = [
+            to_rgb(sample.image, sample.valid),
+            paint_classes(truth, spec.classes),
+            paint_classes(prediction, spec.classes),
+        ]
+        for axis, picture in zip(line, pictures, strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            axis.set_axis_off()
+        line[0].set_title(sample.name, fontsize=7, loc="left")
+    for axis, title in zip(axes[0][1:], ("truth", "prediction"), strict=True):
+        axis.set_title(title, fontsize=9)
+    add_legend(figure, spec.classes, {"unlabelled or nodata": "white"})
+    return save_figure(figure, path)
+
+
+def _telling(dataset: Sequence[RasterSample], rows: int) -> list[RasterSample]:
+    count = len(dataset)
+    positions = np.unique(np.linspace(0, count - 1, min(count, 4 * rows)).round().astype(int))
+    samples = [dataset[int(position)] for position in positions]
+
+    def worth(sample: RasterSample) -> tuple[int, int]:
+        mask = sample.mask
+        if mask is None:
+            return 0, 0
+        labelled = mask[mask != IGNORE_INDEX]
+        return len(np.unique(labelled)), int(labelled.size)
+
+    return sorted(samples, key=worth, reverse=True)[:rows]

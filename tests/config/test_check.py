@@ -1,0 +1,145 @@
+"""The config check: every mistake at once, each with its path, what was found and what is allowed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from geomm.config.check import check
+
+GIVEN = ["dataset.images=pyproject.toml", "dataset.labels=pyproject.toml"]
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch, root):
+    monkeypatch.chdir(root)
+
+
+def messages(*overrides, given=GIVEN):
+    return [str(problem) for problem in check("train", [*given, *overrides]).problems]
+
+
+def test_a_right_command_line_has_no_problems():
+    assert messages() == []
+    assert messages("schedule=cosine", "schedule.epochs=3", "schedule.lr=auto", "tracking=none") == []
+
+
+@pytest.mark.parametrize("head", ["unet", "pspnet", "deeplabv3", "deeplabv3plus", "segformer", "upernet"])
+def test_every_head_is_known(head):
+    assert messages(f"head={head}") == []
+
+
+def test_unknown_head_names_the_nearest():
+    (message,) = messages("head=unett")
+    assert message.startswith("head: unknown 'unett'; did you mean 'unet'? allowed: ")
+
+
+def test_unknown_key_names_the_nearest():
+    (message,) = messages("schedule.epocs=3")
+    assert message.startswith("schedule.epocs: unknown key 'epocs' in schedule; did you mean 'epochs'?")
+
+
+def test_unknown_root_key():
+    (message,) = messages("hed=unet")
+    assert "did you mean 'head'?" in message
+
+
+def test_every_mistake_at_once():
+    found = messages("head=unett", "schedule.epocs=3", "dataset.imags=x", "schedule.lr=-1", given=[])
+    assert [line.split(":")[0] for line in found] == [
+        "head",
+        "schedule.epocs",
+        "dataset.imags",
+        "schedule.lr",
+        "dataset.images",
+    ]
+
+
+def test_missing_value_is_named():
+    (message,) = messages(given=[])
+    assert message.startswith("dataset.images: a value is required and missing; give dataset.images=…")
+
+
+def test_missing_file_names_the_nearest():
+    (message,) = messages("dataset.images=pyprojet.toml", given=GIVEN[1:])
+    assert message == "dataset.images: 'pyprojet.toml' does not exist; did you mean 'pyproject.toml'?"
+
+
+def test_glob_without_a_match():
+    (message,) = messages("dataset.images=*.nothing", given=GIVEN[1:])
+    assert "no file matches '*.nothing'" in message
+
+
+def test_class_named_twice():
+    (message,) = messages("dataset.classes=[roof,road,roof]")
+    assert message == "dataset.classes: 'roof' is named 2 times; name every class once"
+
+
+def test_values_that_share_a_name_are_grouped():
+    assert messages("dataset.classes={1: roof, 2: roof}") == []
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("schedule.epochs=0", "found 0, expected a whole number from 1"),
+        ("schedule.epochs=many", "found 'many', expected a whole number from 1"),
+        ("schedule.lr=fast", "found 'fast', expected a number above 0, or auto"),
+        ("schedule.warmup=2", "found 2, expected a number from 0 to 1"),
+        ("runtime.amp=maybe", "found 'maybe'; allowed: auto, bf16, false, fp16"),
+        ("resume=perhaps", "found 'perhaps', expected true or false"),
+        ("seed=-1", "found -1, expected a whole number from 0 to 4.29497e+09"),
+    ],
+)
+def test_values_out_of_range(override, expected):
+    (message,) = messages(override)
+    assert message == f"{override.split('=')[0]}: {expected}"
+
+
+def test_every_choice_of_a_sweep_is_checked():
+    found = messages("head=unet,unett", "backbone=resnet18,resnet500")
+    assert len(found) == 2
+    assert found[1].startswith("backbone: unknown 'resnet500'")
+
+
+def test_mappings_of_parts_take_new_ones():
+    checked = check("train", [*GIVEN, "task.augment.noise={type: GaussianNoise}"])
+    assert checked.problems == ()
+    assert checked.overrides[-1] == "++task.augment.noise={type: GaussianNoise}"
+
+
+def test_typed_parts_take_further_arguments_with_a_plus():
+    assert "+head.foo=…" in messages("head.foo=1")[0]
+    assert messages("+head.foo=1") == []
+
+
+def test_a_word_that_is_no_override():
+    (message,) = messages("unet")
+    assert message == "unet: expected name=value, such as head=unet"
+
+
+def run(root, *arguments):
+    command = [sys.executable, "tools/train.py", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+
+
+def test_the_tool_prints_lines_and_exits_with_2(root):
+    done = run(root, "head=unett", "schedule.epocs=3")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) >= 2
+    assert all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["head=unett"]])
+def test_the_front_door_never_imports_torch(root, arguments):
+    code = (
+        "import sys\n"
+        "from geomm.cli import train\n"
+        f"status = train({arguments!r})\n"
+        "heavy = {'torch', 'rasterio', 'geopandas', 'mmseg', 'mmdet', 'timm'} & set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
