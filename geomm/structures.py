@@ -194,7 +194,9 @@ class RasterSample:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-def make_classes(names: Sequence[str], values: Sequence[int] | None = None) -> tuple[ClassSpec, ...]:
+def make_classes(
+    names: Sequence[str], values: Sequence[int] | None = None
+) -> tuple[ClassSpec, ...]:
     """Return classes with default colours; values count from 1 where none are given."""
     numbers = range(1, len(names) + 1) if values is None else values
     return tuple(

@@ -10,8 +10,14 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 
 
 @given(
-    a=finite, b=finite, d=finite, e=finite, c=finite, f=finite,
-    col=st.integers(-999, 999), row=st.integers(-999, 999),
+    a=finite,
+    b=finite,
+    d=finite,
+    e=finite,
+    c=finite,
+    f=finite,
+    col=st.integers(-999, 999),
+    row=st.integers(-999, 999),
 )
 def test_a_shifted_grid_has_its_origin_where_the_pixel_was(a, b, c, d, e, f, col, row):
     shifted = Georeference("EPSG:3857", (a, b, c, d, e, f)).shifted(col, row).transform

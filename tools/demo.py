@@ -27,7 +27,9 @@ def main() -> int:
     if status:
         return status
     unseen = scenes["unseen"]
-    status = cli.infer([f"model={RUN}/model.dlpk", f"input={unseen}", f"output={OUT}", "inference.polygons=true"])
+    status = cli.infer(
+        [f"model={RUN}/model.dlpk", f"input={unseen}", f"output={OUT}", "inference.polygons=true"]
+    )
     if status:
         return status
     metrics = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))

@@ -64,7 +64,10 @@ def signature_problems(path: str, cls: type, node: Mapping[str, Any]) -> Iterato
     if not open_ended:
         for name in sorted(given - allowed):
             options = allowed - WIRED
-            yield Problem(f"{path}.{name}", f"{node['type']} has no argument {name!r}; {did_you_mean(name, options, limit=30)}")
+            yield Problem(
+                f"{path}.{name}",
+                f"{node['type']} has no argument {name!r}; {did_you_mean(name, options, limit=30)}",
+            )
     framework = not cls.__module__.startswith("geomm.")
     for name in sorted(required - set(map(str, node)) - WIRED):
         if not (framework and path.split(".")[0] in ("head", "backbone")):
@@ -106,9 +109,15 @@ def _check_optimizer(config: Mapping[str, Any]) -> Iterator[Problem]:
     cls = OPTIMIZERS.get(name)
     if cls is None:
         names = [key for key in OPTIMIZERS.module_dict if key[0].isupper()]
-        yield Problem("schedule.optimizer.type", f"unknown optimizer {name!r}; {did_you_mean(name, names, limit=30)}")
+        yield Problem(
+            "schedule.optimizer.type",
+            f"unknown optimizer {name!r}; {did_you_mean(name, names, limit=30)}",
+        )
         return
     allowed, _, open_ended = constructor_arguments(cls)
     for key in sorted(set(map(str, optimizer)) - allowed - {"type"}):
         if not open_ended:
-            yield Problem(f"schedule.optimizer.{key}", f"{name} has no argument {key!r}; {did_you_mean(key, allowed - {'params'}, limit=30)}")
+            yield Problem(
+                f"schedule.optimizer.{key}",
+                f"{name} has no argument {key!r}; {did_you_mean(key, allowed - {'params'}, limit=30)}",
+            )

@@ -13,8 +13,8 @@ from typing import Any
 
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
@@ -50,7 +50,9 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         groups = _Groups(root, plugins)
         chosen, values = groups.split(parsed)
         problems += groups.problems(chosen)
-        base = _compose_chosen(root, [item for item in chosen if groups.exists(item)], plugins, problems)
+        base = _compose_chosen(
+            root, [item for item in chosen if groups.exists(item)], plugins, problems
+        )
         if base is None:
             return Checked(tuple(problems), tuple(overrides))
         additions = _apply(base, values, problems)
@@ -139,7 +141,12 @@ class _Groups:
                 names = [value] if isinstance(value, str) else []
                 if value is not None and (not names or names[0] not in options):
                     shown = names[0] if names else value
-                    found.append(Problem(_key(override), f"unknown {shown!r}; {did_you_mean(str(shown), options)}"))
+                    found.append(
+                        Problem(
+                            _key(override),
+                            f"unknown {shown!r}; {did_you_mean(str(shown), options)}",
+                        )
+                    )
         return found
 
 
@@ -160,9 +167,7 @@ def _compose_chosen(
         return None
 
 
-def _apply(
-    base: DictConfig, values: Sequence[Override], problems: list[Problem]
-) -> dict[str, str]:
+def _apply(base: DictConfig, values: Sequence[Override], problems: list[Problem]) -> dict[str, str]:
     """Put the values into ``base``, noting unknown keys; return the rewritten overrides."""
     additions: dict[str, str] = {}
     for override in values:
@@ -206,7 +211,9 @@ def _unknown_key(base: DictConfig, key: str) -> tuple[Problem | None, bool]:
         if part not in list(node):
             if _is_open(node, root=depth == 0):
                 return None, True
-            return _no_key(key, parts[:depth], [*map(str, node), *(["experiment"] * (depth == 0))]), False
+            return _no_key(
+                key, parts[:depth], [*map(str, node), *(["experiment"] * (depth == 0))]
+            ), False
         node = None if OmegaConf.is_missing(node, part) else node._get_node(part)
         if node is not None and not isinstance(node, DictConfig | ListConfig):
             node = node._value() if depth + 1 < len(parts) else None

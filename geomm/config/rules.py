@@ -29,7 +29,7 @@ class Number:
     above: bool = False  # the lower bound itself is not allowed
 
     def problem(self, value: Any) -> str | None:
-        if value is None and self.optional or isinstance(value, str) and value in self.words:
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
             return None
         kind = "a whole number" if self.whole else "a number"
         number = isinstance(value, int if self.whole else (int, float))
@@ -101,6 +101,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.probabilities": Flag(),
         "inference.polygons": Flag(),
         "inference.preview": Flag(),
+        "inference.predict_background": Flag(),
+        "inference.progress": Flag(),
         "inference.on_error": Choice(("raise", "skip")),
     },
 }
@@ -141,7 +143,11 @@ def _select(cfg: DictConfig, path: str) -> tuple[bool, Any]:
     try:
         for part in parents:
             node = node.get(part) if isinstance(node, DictConfig) else None
-        if not isinstance(node, DictConfig) or last not in list(node) or OmegaConf.is_missing(node, last):
+        if (
+            not isinstance(node, DictConfig)
+            or last not in list(node)
+            or OmegaConf.is_missing(node, last)
+        ):
             return False, None
         value = node[last]
     except OmegaConfBaseException:
@@ -168,7 +174,9 @@ def _nearest(item: str) -> str:
         return f"; there is no folder {str(folder)!r}"
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
     near = difflib.get_close_matches(Path(item).name, names, n=1)
-    return f"; did you mean {str(folder / near[0])!r}?" if near else f" in {str(folder.resolve())!r}"
+    return (
+        f"; did you mean {str(folder / near[0])!r}?" if near else f" in {str(folder.resolve())!r}"
+    )
 
 
 def _class_problems(cfg: DictConfig) -> list[Problem]:

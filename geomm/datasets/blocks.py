@@ -118,7 +118,11 @@ def scan_scene(
     )
     share = min(1.0, (_MOST_PIXELS / (info.width * info.height)) ** 0.5)
     if share < 1:
-        _LOG.info("%s is large: statistics come from the middle %.0f %% of each block", info.path, share**2 * 100)
+        _LOG.info(
+            "%s is large: statistics come from the middle %.0f %% of each block",
+            info.path,
+            share**2 * 100,
+        )
     said = time.monotonic()
     for block in range(rows * cols):
         whole = scan.window(block, info.width, info.height)
@@ -134,7 +138,10 @@ def _middle(window: PixelWindow, share: float) -> PixelWindow:
         return window
     width, height = max(1, int(window.width * share)), max(1, int(window.height * share))
     return PixelWindow(
-        window.col + (window.width - width) // 2, window.row + (window.height - height) // 2, width, height
+        window.col + (window.width - width) // 2,
+        window.row + (window.height - height) // 2,
+        width,
+        height,
     )
 
 
@@ -161,11 +168,15 @@ def _scan_block(
     for kind in np.unique(mask[mask != IGNORE_INDEX]):
         places = np.argwhere(mask == kind)
         scan.classes[block, kind] = len(places)
-        chosen = places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
+        chosen = (
+            places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
+        )
         scan.anchors[block, kind, : len(chosen)] = chosen + [window.row, window.col]
 
 
-def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]) -> BandStatistics:
+def merge_statistics(
+    scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]
+) -> BandStatistics:
     """Merge the moments of the chosen blocks of every scene."""
     return merge_moments(
         [
@@ -233,7 +244,7 @@ def assign_blocks(
     result = np.full(len(classes), -1, np.int8)
     got = np.zeros((3, classes.shape[1]))
     for position in order:
-        missing = np.where(shares[:, None] > 0, shares[:, None] - got, -np.inf)
+        missing = shares[:, None] - got
         need = (missing * parts[position]).sum(1) / np.maximum(shares, 1e-9) ** 0.5
         split = int(np.argmax(np.where(shares > 0, need, -np.inf)))
         result[labelled[position]] = split

@@ -18,7 +18,7 @@ from geomm.errors import DataError
 from geomm.io.arcgis import Export, read_export
 from geomm.io.raster import RasterInfo, RasterReader, read_info
 from geomm.registry import DATASETS
-from geomm.structures import IGNORE_INDEX, BandStatistics, PixelWindow, RasterSample, RasterSpec
+from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
@@ -55,7 +55,12 @@ class Chips:
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
     ) -> None:
-        self.root, self.classes, self.background, self.bands = Path(root), classes, background, bands
+        self.root, self.classes, self.background, self.bands = (
+            Path(root),
+            classes,
+            background,
+            bands,
+        )
         self.window_px, self.on_error = window_px, on_error
         self.split_options = {"val": 0.2, "test": 0.0, "seed": None, **(split or {})}
         self.augment, self.seed = augment or {}, seed
@@ -143,7 +148,9 @@ class Chips:
                 _LOG.warning("no pixel of class %s in these chips", ", ".join(missing))
         return make_table([], values, classes=classes, background=self.background is True)
 
-    def _assign(self, infos: Sequence[RasterInfo], per_class: NDArray[np.int64]) -> NDArray[np.int8]:
+    def _assign(
+        self, infos: Sequence[RasterInfo], per_class: NDArray[np.int64]
+    ) -> NDArray[np.int8]:
         groups = _overlapping_groups(infos)
         totals = np.zeros((groups.max() + 1, per_class.shape[1]), np.int64)
         np.add.at(totals, groups, per_class)
@@ -224,7 +231,13 @@ def _scan(
     if inside.size:
         mean = inside.mean(1)
         squares = ((inside - mean[:, None]) ** 2).sum(1)
-        moments[:] = [np.full(len(bands), inside.shape[1]), mean, squares, inside.min(1), inside.max(1)]
+        moments[:] = [
+            np.full(len(bands), inside.shape[1]),
+            mean,
+            squares,
+            inside.min(1),
+            inside.max(1),
+        ]
     return counts, moments
 
 

@@ -19,7 +19,14 @@ from geomm.datasets.blocks import (
     scan_key,
     scan_scene,
 )
-from geomm.datasets.labels import Classes, SceneLabels, distinct_values, is_vector, make_table, open_labels
+from geomm.datasets.labels import (
+    Classes,
+    SceneLabels,
+    distinct_values,
+    is_vector,
+    make_table,
+    open_labels,
+)
 from geomm.datasets.windows import BlockWindows, RandomWindows, Scene
 from geomm.errors import DataError
 from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS, expand
@@ -83,7 +90,13 @@ class GeoTiffScenes:
         self.label_field, self.classes, self.background = label_field, classes, background
         self.bands, self.window_px, self.windows_per_epoch = bands, window_px, windows_per_epoch
         self.balance, self.all_touched, self.on_error = balance, all_touched, on_error
-        self.split_options = {"val": 0.2, "test": 0.0, "block_px": "auto", "seed": None, **(split or {})}
+        self.split_options = {
+            "val": 0.2,
+            "test": 0.0,
+            "block_px": "auto",
+            "seed": None,
+            **(split or {}),
+        }
         self.val_images, self.val_labels = val_images, val_labels
         self.augment, self.seed = augment or {}, seed
         self._scenes: list[Scene] = []
@@ -117,7 +130,9 @@ class GeoTiffScenes:
             Scene(reader, labels, scan, assigned)
             for (reader, labels), scan, assigned in zip(both, scans, splits, strict=True)
         ]
-        train_pixels = sum(scan.classes[s == 0].sum(0) for scan, s in zip(scans, splits, strict=True))
+        train_pixels = sum(
+            scan.classes[s == 0].sum(0) for scan, s in zip(scans, splits, strict=True)
+        )
         self.spec = RasterSpec(
             bands=numbers,
             band_names=tuple(first.band_names[band - 1] for band in numbers),
@@ -167,7 +182,10 @@ class GeoTiffScenes:
                     (
                         reader,
                         open_labels(
-                            path, reader.info, label_field=self.label_field, all_touched=self.all_touched
+                            path,
+                            reader.info,
+                            label_field=self.label_field,
+                            all_touched=self.all_touched,
                         ),
                     )
                 )
@@ -177,7 +195,9 @@ class GeoTiffScenes:
                 failed.append(str(error))
                 _LOG.warning("left out: %s", error)
         if not opened:
-            raise DataError(f"none of the {len(scenes)} scenes can be used: {failed[0] if failed else ''}")
+            raise DataError(
+                f"none of the {len(scenes)} scenes can be used: {failed[0] if failed else ''}"
+            )
         if failed:
             _LOG.warning("%d of %d scenes left out", len(failed), len(scenes))
         return opened
@@ -202,8 +222,14 @@ class GeoTiffScenes:
     ) -> BlockScan:
         wanted = self.split_options["block_px"]
         info = reader.info
-        size = block_size(info.width, info.height, self.window_px) if wanted in (None, "auto") else int(wanted)
-        key = scan_key(reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched])
+        size = (
+            block_size(info.width, info.height, self.window_px)
+            if wanted in (None, "auto")
+            else int(wanted)
+        )
+        key = scan_key(
+            reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched]
+        )
         file = cache / f"scan_{key}.npz"
         if file.is_file():
             return BlockScan.load(file)
@@ -268,7 +294,11 @@ class GeoTiffScenes:
             for index in range(len(SPLITS))
         ]
         _LOG.info(
-            "%d scenes, %d bands of %s, %d classes", len(self._scenes), spec.in_channels, spec.dtype, spec.num_classes
+            "%d scenes, %d bands of %s, %d classes",
+            len(self._scenes),
+            spec.in_channels,
+            spec.dtype,
+            spec.num_classes,
         )
         if spec.background is not None and self.background == "auto":
             _LOG.info(
@@ -277,7 +307,11 @@ class GeoTiffScenes:
             )
         for index, item in enumerate(spec.classes):
             counts = [int(np.asarray(total)[index]) if np.ndim(total) else 0 for total in totals]
-            _LOG.info("  %s: %s", item.name, ", ".join(f"{n:,} px {s}" for s, n in zip(SPLITS, counts, strict=True) if n))
+            _LOG.info(
+                "  %s: %s",
+                item.name,
+                ", ".join(f"{n:,} px {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
+            )
 
 
 def _pair(scene: str, labels: Sequence[str]) -> str:
@@ -292,7 +326,9 @@ def _pair(scene: str, labels: Sequence[str]) -> str:
         if stem + suffix in stems:
             return stems[stem + suffix]
     kind = "layer" if is_vector(labels[0]) else "raster"
-    raise DataError(f"{scene}: none of the {len(labels)} label files is named like it; expected a {kind} called {stem}")
+    raise DataError(
+        f"{scene}: none of the {len(labels)} label files is named like it; expected a {kind} called {stem}"
+    )
 
 
 def _check_like(reader: RasterReader, bands: Sequence[int], first: str, count: int | None) -> None:

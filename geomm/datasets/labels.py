@@ -15,7 +15,14 @@ from geomm.errors import DataError
 from geomm.io.paths import VECTOR_ENDINGS
 from geomm.io.raster import RasterInfo, RasterReader
 from geomm.io.vector import VectorLabels, layer_classes
-from geomm.structures import IGNORE_INDEX, MAX_CLASSES, ClassSpec, PixelWindow, class_color, make_classes
+from geomm.structures import (
+    IGNORE_INDEX,
+    MAX_CLASSES,
+    ClassSpec,
+    PixelWindow,
+    class_color,
+    make_classes,
+)
 
 Classes = Sequence[str] | Mapping[int | str, str] | None
 #: What a class that has no other name is called.
@@ -80,7 +87,13 @@ class LabelTable:
     @property
     def only(self) -> int:
         """Index of the single class of a layer without a label field."""
-        return 0 if self.background is None else 1 - self.background if len(self.classes) == 2 else len(self.classes) - 1
+        return (
+            0
+            if self.background is None
+            else 1 - self.background
+            if len(self.classes) == 2
+            else len(self.classes) - 1
+        )
 
     def look_up(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Turn raster values (h, w) into class indices; other values are unlabelled."""
@@ -107,7 +120,9 @@ def open_labels(
         return SceneLabels(vector=vector, all_touched=all_touched)
     reader = RasterReader(path, like=scene)
     if reader.source.dtype.startswith(("float", "complex")):
-        raise DataError(f"{path}: labels of type {reader.source.dtype}; expected whole class values")
+        raise DataError(
+            f"{path}: labels of type {reader.source.dtype}; expected whole class values"
+        )
     return SceneLabels(raster=reader)
 
 
@@ -181,15 +196,25 @@ def _raster_table(found: Sequence[int], classes: Classes, background: bool | str
                 f"the label raster holds values {values}, dataset.classes names {len(names)}; name "
                 "each value: dataset.classes='{value: name, …}'"
             )
-        named = dict(zip(range(1, len(names) + 1) if not values or max(values) <= len(names) else values, names, strict=False))
+        named = dict(
+            zip(
+                range(1, len(names) + 1) if not values or max(values) <= len(names) else values,
+                names,
+                strict=False,
+            )
+        )
     else:
         named = {value: f"class_{value}" for value in values}
     unknown = [value for value in values if value not in named]
     if unknown:
-        raise DataError(f"the label raster holds values {unknown} that dataset.classes does not name; name or map them")
+        raise DataError(
+            f"the label raster holds values {unknown} that dataset.classes does not name; name or map them"
+        )
     empty = [f"{value} {name}" for value, name in named.items() if value not in found]
     if empty:
-        raise DataError(f"no labelled pixel of class {', '.join(empty)}; take it from dataset.classes or label some")
+        raise DataError(
+            f"no labelled pixel of class {', '.join(empty)}; take it from dataset.classes or label some"
+        )
     distinct = list(dict.fromkeys(named.values()))
     first = {name: next(v for v, n in named.items() if n == name) for name in distinct}
     add = background is True and not zero_is_class
@@ -201,7 +226,11 @@ def _raster_table(found: Sequence[int], classes: Classes, background: bool | str
 def _names(classes: Classes) -> list[str]:
     if classes is None:
         return []
-    return list(dict.fromkeys(str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)))
+    return list(
+        dict.fromkeys(
+            str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)
+        )
+    )
 
 
 def _choose(
@@ -231,7 +260,9 @@ def _choose(
     present = {aliases[name] for name in found}
     empty = [name for index, name in enumerate(names) if index not in present]
     if empty:
-        raise DataError(f"no {what} of class {', '.join(empty)}; take it from dataset.classes or label some")
+        raise DataError(
+            f"no {what} of class {', '.join(empty)}; take it from dataset.classes or label some"
+        )
     return make_classes(names, values), aliases
 
 
@@ -241,7 +272,9 @@ def _with_background(
     if not add:
         return classes, 0
     if any(item.value == 0 for item in classes):
-        raise DataError("dataset.background=true needs class value 0 free; give that class another value")
+        raise DataError(
+            "dataset.background=true needs class value 0 free; give that class another value"
+        )
     return (ClassSpec(0, BACKGROUND, (225, 225, 220)), *classes), 1
 
 
@@ -250,11 +283,15 @@ def distinct_values(reader: RasterReader, windows: Sequence[PixelWindow]) -> set
     found: set[int] = set()
     for window in windows:
         values, valid = reader.read(window, [1])
-        found |= {int(value) for value in np.unique(values[0][valid]) if not math.isnan(float(value))}
+        found |= {
+            int(value) for value in np.unique(values[0][valid]) if not math.isnan(float(value))
+        }
     return found
 
 
-def recolour(classes: Sequence[ClassSpec], colors: Mapping[int, tuple[int, int, int]]) -> tuple[ClassSpec, ...]:
+def recolour(
+    classes: Sequence[ClassSpec], colors: Mapping[int, tuple[int, int, int]]
+) -> tuple[ClassSpec, ...]:
     """Return the classes with the colours that a source gives by value; defaults elsewhere."""
     return tuple(
         ClassSpec(item.value, item.name, colors.get(item.value, item.color or class_color(index)))

@@ -79,7 +79,9 @@ class RandomWindows(Dataset[RasterSample]):
     ) -> None:
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
         self.count, self.balance, self.augment, self.seed = count, balance, augment, seed
-        blocks = [(s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)]
+        blocks = [
+            (s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)
+        ]
         self._blocks = np.array(blocks, dtype=np.int64).reshape(-1, 2)
         per_class = np.array([scenes[s].scan.classes[b] for s, b in blocks], dtype=np.float64)
         self._present = np.flatnonzero(per_class.sum(0) > 0)

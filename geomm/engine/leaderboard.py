@@ -47,9 +47,14 @@ def collect(folder: Path) -> list[dict[str, Any]]:
             metrics = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))
             monitor = metrics["monitor"]
             greater = monitor["rule"] == "greater"
-            scalars = {k: v for k, v in metrics["val"].items() if isinstance(v, float) and "/" not in k}
+            scalars = {
+                k: v for k, v in metrics["val"].items() if isinstance(v, float) and "/" not in k
+            }
             row |= {"status": "done", "score": monitor["value"], "metric": monitor["name"]}
-            row |= scalars | {"seconds": round(metrics["seconds"]), "package": str(run / "model.dlpk")}
+            row |= scalars | {
+                "seconds": round(metrics["seconds"]),
+                "package": str(run / "model.dlpk"),
+            }
         elif (run / FAILURE_FILE).is_file():
             reason = json.loads((run / FAILURE_FILE).read_text(encoding="utf-8"))["error"]
             row |= {"status": f"failed: {reason}"}

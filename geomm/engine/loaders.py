@@ -46,14 +46,17 @@ def build_loader(
         pin_memory=device.type == "cuda",
         persistent_workers=count > 0,
         worker_init_fn=_one_thread if count else None,
-        # Workers forked after torch and GDAL started threads may hang.
-        multiprocessing_context="forkserver" if count else None,
+        # Of its own: the loader draws a number when it starts its workers, and a resumed run starts
+        # them in another epoch.
+        generator=torch.Generator().manual_seed(seed),
     )
 
 
 def auto_workers() -> int:
     """Return one less than the usable cores, from 0 to 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return max(0, min(cores - 1, 8))
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -66,7 +65,7 @@ def find_lr(
         lr = lowest * factor**step
         for group in wrapper.optimizer.param_groups:
             group["lr"] = lr
-        loss = float(trial.train_step(next(batches), wrapper)["loss"])
+        loss = float(trial.train_step(next(batches), wrapper)["loss"].detach())
         lrs.append(lr)
         losses.append(loss)
         best = min(best, loss)

@@ -44,8 +44,14 @@ class ProgressHook(Hook):
         if not (self.live and is_main_process()):
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -66,7 +72,7 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         if outputs and "loss" in outputs:
-            self._loss = float(outputs["loss"])
+            self._loss = float(torch.as_tensor(outputs["loss"]).detach())
         done = runner.iter + 1
         elapsed = time.monotonic() - self._started
         rate = (done - self._first_iter) / max(elapsed, 1e-9)

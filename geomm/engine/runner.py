@@ -33,13 +33,18 @@ class TrainingRunner(Runner):
     geomm_training = False
     device: torch.device = torch.device("cpu")
 
-    def build_logger(self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
+    def build_logger(
+        self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any
+    ) -> MMLogger:
         """Send mmengine's own messages to its log file; the console has geomm's."""
         logger = super().build_logger(log_level=log_level, log_file=log_file, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.setLevel(logging.ERROR)
         return logger
+
+    def dump_config(self) -> None:
+        """Do nothing: the run's config.yaml is written before."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
         if self.distributed:
@@ -123,7 +128,9 @@ def make_runner(
     TrainingRunner.device = device
     validates = len(val_loader.dataset) > 0  # type: ignore[arg-type]
     if not validates:
-        raise GeommError("there are no validation samples; raise dataset.split.val or name dataset.val_images")
+        raise GeommError(
+            "there are no validation samples; raise dataset.split.val or name dataset.val_images"
+        )
     return TrainingRunner(
         model=model,
         work_dir=str(folder),
@@ -198,14 +205,14 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
     warm = min(round(schedule["warmup"] * total), total - 1)
     lr = float(schedule["lr"])
     if schedule["policy"] == "one_cycle":
-        if total < 4:
+        if total < 4:  # too short for a cycle
             return []
         return [
             {
                 "type": "OneCycleLR",
                 "eta_max": lr,
                 "total_steps": total,
-                "pct_start": min(max(schedule["warmup"], 1.0 / total), 1.0 - 1.0 / total),
+                "pct_start": min(max(schedule["warmup"], 2.0 / total), 1.0 - 1.0 / total),
                 "by_epoch": False,
             }
         ]

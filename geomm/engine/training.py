@@ -181,7 +181,9 @@ class _Run:
                 evaluations[split] = found
         best = runner.best
         if best["score"] is None and not interrupted:
-            raise DataError(f"the validation metric {self.task.monitor!r} was never a number; is the validation set labelled?")
+            raise DataError(
+                f"the validation metric {self.task.monitor!r} was never a number; is the validation set labelled?"
+            )
         metrics = {
             "task": self.task.name,
             "monitor": {
@@ -212,7 +214,9 @@ class _Run:
         history = runner.history()
         draw_curves(history, figures / "curves.png")
         model = runner.bare_model.eval()
-        self.task.draw_figures(Finished(model, self.spec, self.source, evaluations, history, figures))
+        self.task.draw_figures(
+            Finished(model, self.spec, self.source, evaluations, history, figures)
+        )
         package = save_package(
             self.folder / "model.dlpk",
             model=model,
@@ -242,5 +246,7 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise GeommError(f"runtime.device: found {name!r}, expected auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise GeommError(f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto")
+        raise GeommError(
+            f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto"
+        )
     return device

@@ -9,7 +9,8 @@ from pathlib import Path
 from geomm.errors import DataError
 
 RASTER_ENDINGS = (
-    ".tif", ".tiff", ".vrt", ".img", ".jp2", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".bil", ".dat", ".asc",
+    ".tif", ".tiff", ".vrt", ".img", ".jp2", ".png", ".jpg", ".jpeg", ".nc", ".hdf", ".bil", ".dat",
+    ".asc",
 )  # fmt: skip
 VECTOR_ENDINGS = (
     ".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".kml", ".gml", ".gdb",
@@ -40,7 +41,9 @@ def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
     if "://" in item or item.startswith("/vsi") or path.is_file():
         return [item]
     if path.is_dir() and path.suffix.lower() != ".gdb":
-        files = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path))
+        files = sorted(
+            str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path)
+        )
         if not files:
             raise DataError(f"{item}: no file in this folder ends in {', '.join(endings)}")
         return files

@@ -30,7 +30,9 @@ def read_layer(path: str | Path) -> Any:
     text = str(path)
     try:
         parquet = text.endswith((".parquet", ".geoparquet"))
-        frame = geopandas.read_parquet(text) if parquet else geopandas.read_file(text, engine="pyogrio")
+        frame = (
+            geopandas.read_parquet(text) if parquet else geopandas.read_file(text, engine="pyogrio")
+        )
     except FileNotFoundError as error:
         raise DataError(f"{text}: there is no such file") from error
     except (ValueError, RuntimeError, OSError) as error:
@@ -95,7 +97,12 @@ class VectorLabels:
         return np.sort(self._tree.query(shapely.box(window.col, window.row, right, bottom)))
 
     def burn(
-        self, window: PixelWindow, index_of: Mapping[str, int] | int, *, fill: int, all_touched: bool = False
+        self,
+        window: PixelWindow,
+        index_of: Mapping[str, int] | int,
+        *,
+        fill: int,
+        all_touched: bool = False,
     ) -> NDArray[np.uint8]:
         """Rasterise a window: later features cover earlier ones.
 
@@ -133,7 +140,9 @@ class VectorLabels:
         )
 
 
-def _overlapping(geometries: NDArray[np.object_], path: str, scene: RasterInfo) -> NDArray[np.bool_]:
+def _overlapping(
+    geometries: NDArray[np.object_], path: str, scene: RasterInfo
+) -> NDArray[np.bool_]:
     """Return which geometries lie on the scene, at least partly."""
     import shapely
 
@@ -153,7 +162,9 @@ def _in_scene_crs(frame: Any, path: str, scene: RasterInfo) -> Any:
     if frame.crs is None and crs is None:
         return frame
     if frame.crs is None:
-        raise MissingCRSError(f"{path} has no CRS; assign the right one (ogr2ogr -a_srs EPSG:… OUT IN)")
+        raise MissingCRSError(
+            f"{path} has no CRS; assign the right one (ogr2ogr -a_srs EPSG:… OUT IN)"
+        )
     if crs is None:
         raise MissingCRSError(
             f"{scene.path} has no CRS, so {path} cannot be placed on it; assign one (gdal_edit.py -a_srs EPSG:… FILE)"
@@ -173,10 +184,15 @@ def _field(frame: Any, path: str, field: str | None) -> NDArray[np.object_] | No
     values = frame[field]
     if values.dtype.kind == "f" and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
-    return np.array([None if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)], object)
+    return np.array(
+        [None if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)],
+        object,
+    )
 
 
-def _usable(geometries: NDArray[np.object_], path: str) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+def _usable(
+    geometries: NDArray[np.object_], path: str
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Repair invalid geometries, drop missing ones, and say how many."""
     import shapely
 
@@ -211,4 +227,11 @@ def to_pixels(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.
 def layer_classes(names: Sequence[NDArray[np.object_]]) -> list[str]:
     """Return the distinct class names of several layers, sorted, numbers by value."""
     found = {str(name) for column in names for name in column if name is not None}
-    return sorted(found, key=lambda name: (not name.lstrip("-").isdigit(), int(name) if name.lstrip("-").isdigit() else 0, name))
+    return sorted(
+        found,
+        key=lambda name: (
+            not name.lstrip("-").isdigit(),
+            int(name) if name.lstrip("-").isdigit() else 0,
+            name,
+        ),
+    )

@@ -62,5 +62,7 @@ def summarise(matrix: ArrayLike, names: Sequence[str]) -> dict[str, float]:
         "accuracy": float(np.trace(counts) / total) if total else float("nan"),
     }
     for kind, values in scores.items():
-        result |= {f"{kind}/{name}": float(value) for name, value in zip(names, values, strict=True)}
+        result |= {
+            f"{kind}/{name}": float(value) for name, value in zip(names, values, strict=True)
+        }
     return result

@@ -26,6 +26,9 @@ class SegmentationMetric(BaseMetric):
       confusion: (K, K) counts of the last evaluation, rows truth, columns prediction.
     """
 
+    #: mmengine puts it before every result's name and warns without one.
+    default_prefix = ""
+
     def __init__(self, classes: Sequence[str]) -> None:
         super().__init__(collect_device="cpu")
         self.classes = list(classes)
@@ -35,9 +38,7 @@ class SegmentationMetric(BaseMetric):
         """Count a batch: dicts with ``prediction`` and ``mask``, (H, W) class indices."""
         for sample in data_samples:
             truth, prediction = (torch.as_tensor(sample[k]).cpu() for k in ("mask", "prediction"))
-            self.results.append(
-                count_confusion(truth, prediction, len(self.classes), IGNORE_INDEX)
-            )
+            self.results.append(count_confusion(truth, prediction, len(self.classes), IGNORE_INDEX))
         # One matrix a process, however many samples.
         self.results = [np.sum(self.results, axis=0)]
 

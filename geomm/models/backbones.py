@@ -71,8 +71,14 @@ def _create(
     import timm
 
     if not timm.is_model(name):
-        raise ConfigError(f"backbone.name: unknown {name!r}; {did_you_mean(name, timm.list_models())}")
-    variants = [options, {**options, "strict_img_size": False}, {**options, "dynamic_img_size": True}]
+        raise ConfigError(
+            f"backbone.name: unknown {name!r}; {did_you_mean(name, timm.list_models())}"
+        )
+    variants = [
+        options,
+        {**options, "strict_img_size": False},
+        {**options, "dynamic_img_size": True},
+    ]
     # Models of one input size only are asked to be flexible; the others do not know those words.
     flexible = [v for v in variants[1:] if _is_fixed_size(name)] + variants[:1]
     if output_stride not in (None, 32):
@@ -91,7 +97,9 @@ def _create(
         if attempt and output_stride not in (None, 32):
             _LOG.info("%s keeps its own stride: it has no dilated form", name)
         return model  # type: ignore[no-any-return]
-    raise ConfigError(f"backbone.name={name}: this timm model gives no feature maps ({problem})") from problem
+    raise ConfigError(
+        f"backbone.name={name}: this timm model gives no feature maps ({problem})"
+    ) from problem
 
 
 def _is_fixed_size(name: str) -> bool:
@@ -140,7 +148,9 @@ def _load_checkpoint(body: nn.Module, path: str) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"backbone.checkpoint: {path} cannot be read as weights ({error})") from error
+        raise DataError(
+            f"backbone.checkpoint: {path} cannot be read as weights ({error})"
+        ) from error
     state = state.get("state_dict", state)  # type: ignore[assignment]
     own = body.state_dict()
     fitting = {

@@ -99,7 +99,9 @@ class FocalLoss(_PixelLoss):
       gamma: how much easy pixels are faded out, 0 is cross-entropy.
     """
 
-    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, gamma: float = 2.0) -> None:
+    def __init__(
+        self, *, spec: RasterSpec, class_weight: ClassWeight = None, gamma: float = 2.0
+    ) -> None:
         super().__init__(spec, class_weight)
         self.gamma = gamma
 
@@ -126,7 +128,9 @@ class DiceLoss(_PixelLoss):
       smooth: added to both sides of the fraction.
     """
 
-    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, smooth: float = 1.0) -> None:
+    def __init__(
+        self, *, spec: RasterSpec, class_weight: ClassWeight = None, smooth: float = 1.0
+    ) -> None:
         super().__init__(spec, class_weight)
         self.smooth = smooth
 

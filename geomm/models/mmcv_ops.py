@@ -213,7 +213,12 @@ def _gradients(
 
 
 def _deform(
-    input: Tensor, weight: Tensor, bias: Tensor | None, offset: Tensor, mask: Tensor | None, o: dict[str, Any]
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    offset: Tensor,
+    mask: Tensor | None,
+    o: dict[str, Any],
 ) -> Tensor:
     from torchvision.ops import deform_conv2d
 
@@ -307,7 +312,12 @@ def ms_deform_attn_backward(
 
     def forward(v: Tensor, where: Tensor, attention: Tensor) -> Tensor:
         return ms_deform_attn_forward(
-            v, value_spatial_shapes, value_level_start_index, where, attention, im2col_step=im2col_step
+            v,
+            value_spatial_shapes,
+            value_level_start_index,
+            where,
+            attention,
+            im2col_step=im2col_step,
         )
 
     grads = _gradients(forward, [value, sampling_locations, attention_weights], grad_output)

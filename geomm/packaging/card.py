@@ -10,9 +10,7 @@ from geomm.structures import RasterSpec
 from geomm.tasks.base import Task
 
 
-def model_card(
-    config: Mapping[str, Any], spec: Any, task: Task, metrics: Mapping[str, Any]
-) -> str:
+def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mapping[str, Any]) -> str:
     """Return the card as Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
     lines = [

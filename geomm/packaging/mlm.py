@@ -45,7 +45,10 @@ def model_item(
         "mlm:batch_size_suggestion": metrics.get("batch_size"),
     }
     if isinstance(spec, RasterSpec):
-        properties |= {"mlm:input": [_raster_input(spec)], "mlm:output": [_raster_output(spec, task)]}
+        properties |= {
+            "mlm:input": [_raster_input(spec)],
+            "mlm:output": [_raster_output(spec, task)],
+        }
     return {
         "type": "Feature",
         "stac_version": "1.1.0",

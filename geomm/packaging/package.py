@@ -47,7 +47,9 @@ def save_package(
     import yaml
     from safetensors.torch import save
 
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    state = {
+        key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
+    }
     emd = model_definition(config, spec, task, metrics)
     plain = json.loads(json.dumps(config, default=list))
     members = {
@@ -107,9 +109,7 @@ class Package:
         from geomm.config.options import inference_options
 
         chosen = inference_options(options)
-        return self.task.infer(
-            self.model, self.spec, input, output, chosen, model_id=self.model_id
-        )
+        return self.task.infer(self.model, self.spec, input, output, chosen, model_id=self.model_id)
 
     def __repr__(self) -> str:
         backbone = self.config.get("backbone", {}).get("name", "")
@@ -168,4 +168,6 @@ def _load_weights(archive: Archive, model: Any) -> None:
         raise PackageError(f"{archive.path}: {WEIGHTS} is not safetensors ({error})") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise PackageError(f"{archive.path}: the weights do not fit its config ({first})") from error
+        raise PackageError(
+            f"{archive.path}: the weights do not fit its config ({first})"
+        ) from error

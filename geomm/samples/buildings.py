@@ -31,7 +31,13 @@ def building_footprints(folder: Path) -> dict[str, str]:
         pixels, roofs = _scene(rng)
         placed = [_to_map(roof, origin) for roof in roofs]
         paths[role] = write_raster(
-            folder / f"suburb_{number + 1}.tif", pixels[None], crs=_CRS, origin=origin, gsd=_GSD_M, nodata=0, names=["pan"]
+            folder / f"suburb_{number + 1}.tif",
+            pixels[None],
+            crs=_CRS,
+            origin=origin,
+            gsd=_GSD_M,
+            nodata=0,
+            names=["pan"],
         )
         role = "labels" if number == 0 else "truth"
         labels = placed
@@ -41,7 +47,9 @@ def building_footprints(folder: Path) -> dict[str, str]:
 
 def _scene(rng: np.random.Generator) -> tuple[Any, list[Any]]:
     shape = (_SIZE, _SIZE)
-    ground = 0.34 + 0.05 * fractal_noise(rng, shape, (6, 24, 120)) + 0.012 * rng.standard_normal(shape)
+    ground = (
+        0.34 + 0.05 * fractal_noise(rng, shape, (6, 24, 120)) + 0.012 * rng.standard_normal(shape)
+    )
     rows, cols = np.mgrid[:_SIZE, :_SIZE]
     angle = rng.uniform(-25, 25)
     along, across = _turn(cols, rows, angle)
@@ -83,7 +91,9 @@ def _lots(rng: np.random.Generator, angle: float, spacing: float) -> list[Any]:
                     continue
                 outline = box(-width / 2, -depth / 2, width / 2, depth / 2)
                 if rng.random() < 0.35:
-                    wing = box(-width / 2, 0, -width / 2 + width * 0.45, depth / 2 + rng.uniform(4, 9))
+                    wing = box(
+                        -width / 2, 0, -width / 2 + width * 0.45, depth / 2 + rng.uniform(4, 9)
+                    )
                     outline = outline.union(wing)
                 across = street + side * (7 + 10 + depth / 2 + rng.uniform(0, 6))
                 a = np.deg2rad(angle)
@@ -102,19 +112,29 @@ def _inside(polygon: Any) -> tuple[slice, slice, Any]:
     from rasterio.transform import Affine
 
     left, top, right, bottom = (int(v) for v in polygon.bounds)
-    rows, cols = slice(max(top, 0), min(bottom + 1, _SIZE)), slice(max(left, 0), min(right + 1, _SIZE))
+    rows, cols = (
+        slice(max(top, 0), min(bottom + 1, _SIZE)),
+        slice(max(left, 0), min(right + 1, _SIZE)),
+    )
     shape = (rows.stop - rows.start, cols.stop - cols.start)
     burnt = rasterize(
-        [(polygon, 1)], out_shape=shape, transform=Affine.translation(cols.start, rows.start), dtype="uint8"
+        [(polygon, 1)],
+        out_shape=shape,
+        transform=Affine.translation(cols.start, rows.start),
+        dtype="uint8",
     )
     return rows, cols, burnt.astype(bool)
 
 
-def _paint_roof(rng: np.random.Generator, image: Array, heights: Array, polygon: Any, angle: float) -> None:
+def _paint_roof(
+    rng: np.random.Generator, image: Array, heights: Array, polygon: Any, angle: float
+) -> None:
     rows, cols, inside = _inside(polygon)
     y, x = np.mgrid[rows, cols]
     _, across = _turn(x - polygon.centroid.x, y - polygon.centroid.y, angle)
-    base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(0, 0.03)
+    base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(
+        0, 0.03
+    )
     gable = np.where(across < 0, 1.12, 0.86)  # the sunny and the shaded side
     tiles = 1 + 0.02 * rng.standard_normal(inside.shape)
     image[rows, cols] = np.where(inside, base * gable * tiles, image[rows, cols])
@@ -155,4 +175,6 @@ def _park_cars(rng: np.random.Generator, image: Array, road: Any) -> None:
 def _to_map(polygon: Any, origin: tuple[float, float]) -> Any:
     from shapely import transform
 
-    return transform(polygon, lambda p: np.stack([origin[0] + p[:, 0] * _GSD_M, origin[1] - p[:, 1] * _GSD_M], 1))
+    return transform(
+        polygon, lambda p: np.stack([origin[0] + p[:, 0] * _GSD_M, origin[1] - p[:, 1] * _GSD_M], 1)
+    )

@@ -44,11 +44,22 @@ def land_cover_sparse(folder: Path) -> dict[str, str]:
         pixels[:, missing] = 0
         origin = (_ORIGIN[0] + number * 12000.0, _ORIGIN[1])
         image = write_raster(
-            folder / f"landscape_{number + 1}.tif", pixels, crs=_CRS, origin=origin, gsd=_GSD_M, nodata=0, names=_BANDS
+            folder / f"landscape_{number + 1}.tif",
+            pixels,
+            crs=_CRS,
+            origin=origin,
+            gsd=_GSD_M,
+            nodata=0,
+            names=_BANDS,
         )
         values = np.where(missing, 0, cover + 1).astype(np.uint8)
         truth = write_raster(
-            folder / f"cover_{number + 1}.tif", values[None], crs=_CRS, origin=origin, gsd=_GSD_M, nodata=0
+            folder / f"cover_{number + 1}.tif",
+            values[None],
+            crs=_CRS,
+            origin=origin,
+            gsd=_GSD_M,
+            nodata=0,
         )
         if number:
             paths |= {"unseen": image, "unseen_truth": truth}
@@ -112,7 +123,9 @@ def _swath_edge() -> Any:
     return cols + rows * 0.18 < 70
 
 
-def _field_visits(rng: np.random.Generator, cover: Any, missing: Any) -> list[tuple[int, int, float, int]]:
+def _field_visits(
+    rng: np.random.Generator, cover: Any, missing: Any
+) -> list[tuple[int, int, float, int]]:
     """Return (row, col, radius, class) of places that are of one class all around."""
     from scipy.ndimage import distance_transform_edt
 
@@ -121,5 +134,7 @@ def _field_visits(rng: np.random.Generator, cover: Any, missing: Any) -> list[tu
         room = distance_transform_edt((cover == kind) & ~missing)
         places = np.argwhere(room > 6)
         for row, col in places[rng.choice(len(places), min(18, len(places)), replace=False)]:
-            visits.append((int(row), int(col), float(min(room[row, col] - 1, rng.uniform(6, 13))), kind))
+            visits.append(
+                (int(row), int(col), float(min(room[row, col] - 1, rng.uniform(6, 13))), kind)
+            )
     return visits

@@ -19,7 +19,11 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: flo
     step = max(1, int(scale_px // 4))
     small = rng.standard_normal(tuple(-(-n // step) + 4 for n in shape))
     small = gaussian_filter(small, scale_px / step / 2)
-    large = zoom(small, step, order=1)[: shape[0], : shape[1]] if step > 1 else small[: shape[0], : shape[1]]
+    large = (
+        zoom(small, step, order=1)[: shape[0], : shape[1]]
+        if step > 1
+        else small[: shape[0], : shape[1]]
+    )
     return (large - large.mean()) / (large.std() + 1e-12)  # type: ignore[no-any-return]
 
 
@@ -69,7 +73,11 @@ def write_raster(
 
 
 def write_features(
-    path: Path, geometries: Sequence[Any], *, crs: str, fields: dict[str, Sequence[Any]] | None = None
+    path: Path,
+    geometries: Sequence[Any],
+    *,
+    crs: str,
+    fields: dict[str, Sequence[Any]] | None = None,
 ) -> str:
     """Write geometries in map coordinates as a GeoPackage; return its path."""
     import geopandas

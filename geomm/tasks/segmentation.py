@@ -76,7 +76,10 @@ class Segmentation(Task):
             drawn.append(draw_confusion(matrix, names, run.folder / f"confusion_{split}.png"))
             drawn.append(
                 draw_segmentation_panels(
-                    run.model, run.source.split(split), run.spec, run.folder / f"samples_{split}.png"
+                    run.model,
+                    run.source.split(split),
+                    run.spec,
+                    run.folder / f"samples_{split}.png",
                 )
             )
         return drawn

@@ -1,6 +1,19 @@
 """Random changes to training samples, each a pure function of a sample and a generator."""
 
 from geomm.transforms.compose import Compose
-from geomm.transforms.raster import GaussianNoise, RandomFlip, RandomQuarterTurn, RandomRadiometry, RandomZoom
+from geomm.transforms.raster import (
+    GaussianNoise,
+    RandomFlip,
+    RandomQuarterTurn,
+    RandomRadiometry,
+    RandomZoom,
+)
 
-__all__ = ["Compose", "GaussianNoise", "RandomFlip", "RandomQuarterTurn", "RandomRadiometry", "RandomZoom"]
+__all__ = [
+    "Compose",
+    "GaussianNoise",
+    "RandomFlip",
+    "RandomQuarterTurn",
+    "RandomRadiometry",
+    "RandomZoom",
+]

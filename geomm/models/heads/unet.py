@@ -70,7 +70,9 @@ class UNetHead(nn.Module):
         entries = [features[-1].channels, *widths[:-1]]
         self.blocks = nn.ModuleList(map(DecoderBlock, entries, skips, widths))
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(widths[-1] if widths else features[-1].channels, num_classes, 3, padding=1)
+        self.classifier = nn.Conv2d(
+            widths[-1] if widths else features[-1].channels, num_classes, 3, padding=1
+        )
         self._initialise()
 
     def _initialise(self) -> None:

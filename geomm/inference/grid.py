@@ -1,0 +1,102 @@
+"""Where tiles lie on a raster, and how much each counts where they overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.structures import PixelWindow
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Tiles of one size that cover a raster, evenly spread so that none reaches past its edge.
+
+    Args:
+      width: of the raster, pixels.
+      height: of the raster.
+      tile_px: edge of a tile; a raster smaller than it gets one tile, which reaches past its edge.
+      overlap_px: least overlap of neighbours, below ``tile_px``.
+    """
+
+    width: int
+    height: int
+    tile_px: int
+    overlap_px: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap_px < self.tile_px:
+            raise ValueError(
+                f"an overlap of {self.overlap_px} px does not fit tiles of {self.tile_px} px"
+            )
+
+    @cached_property
+    def tops(self) -> tuple[int, ...]:
+        """First row of each row of tiles."""
+        return starts(self.height, self.tile_px, self.overlap_px)
+
+    @cached_property
+    def lefts(self) -> tuple[int, ...]:
+        """First column of each column of tiles."""
+        return starts(self.width, self.tile_px, self.overlap_px)
+
+    @cached_property
+    def row_weights(self) -> NDArray[np.float32]:
+        """(rows of tiles, tile_px): the part of a tile's weight that its rows have."""
+        return axis_weights(self.height, self.tops, self.tile_px)
+
+    @cached_property
+    def col_weights(self) -> NDArray[np.float32]:
+        """(columns of tiles, tile_px): the part of a tile's weight that its columns have."""
+        return axis_weights(self.width, self.lefts, self.tile_px)
+
+    def finished(self, starts_px: tuple[int, ...], index: int, length: int) -> int:
+        """Return how many pixels from a tile's start no later tile touches."""
+        if index + 1 < len(starts_px):
+            return starts_px[index + 1] - starts_px[index]
+        return min(length - starts_px[index], self.tile_px)
+
+    def band(self, row: int) -> tuple[int, int]:
+        """Return first row and height of the pixels that are finished with a row of tiles."""
+        return self.tops[row], self.finished(self.tops, row, self.height)
+
+    def window(self, row: int, col: int) -> PixelWindow:
+        return PixelWindow(self.lefts[col], self.tops[row], self.tile_px, self.tile_px)
+
+    def first_row_reaching(self, row: int) -> int:
+        """Return the first row of tiles that adds to the pixels from ``row``'s start on."""
+        return next(r for r in range(row + 1) if self.tops[r] + self.tile_px > self.tops[row])
+
+    def __len__(self) -> int:
+        return len(self.tops) * len(self.lefts)
+
+    def __iter__(self) -> Iterator[PixelWindow]:
+        return (self.window(r, c) for r in range(len(self.tops)) for c in range(len(self.lefts)))
+
+
+def starts(length: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
+    """Return the fewest starts that cover a length with at least the overlap, evenly spread."""
+    room = length - tile_px
+    if room <= 0:
+        return (0,)
+    count = -(-room // (tile_px - overlap_px)) + 1
+    return tuple((i * room) // (count - 1) for i in range(count))
+
+
+def axis_weights(length: int, starts_px: tuple[int, ...], tile_px: int) -> NDArray[np.float32]:
+    """Return each tile's weights along one axis; they sum to 1 at every pixel.
+
+    A raised cosine over the tile, never zero, divided by the sum over the tiles at each pixel:
+    where only one tile lies its weight is exactly 1. The weight of a pixel in a tile is the product
+    of its row's and its column's, so the sums over tiles need no second buffer.
+    """
+    phase = (np.arange(tile_px) + 0.5) / tile_px
+    window = 1e-3 + 0.5 - 0.5 * np.cos(2 * np.pi * phase)
+    total = np.zeros(max(length, starts_px[-1] + tile_px))
+    for start in starts_px:
+        total[start : start + tile_px] += window
+    return np.stack([window / total[s : s + tile_px] for s in starts_px]).astype(np.float32)

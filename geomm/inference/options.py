@@ -1,0 +1,76 @@
+"""The options of map inference, as configs/inference/default.yaml lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geomm.errors import ConfigError, GeommError
+from geomm.structures import RasterSpec
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class RasterOptions:
+    """How scenes are mapped; see configs/inference/default.yaml for what each is for."""
+
+    tile_px: int | str | None = None
+    overlap_px: int | str | None = None
+    batch_size: int | str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    probabilities: bool = False
+    polygons: bool = False
+    polygons_background: bool = False
+    min_area_m2: float = 0.0
+    preview: bool = True
+    tta: bool = False
+    predict_background: bool = True
+    resume: bool = True
+    skip_existing: bool = False
+    on_error: str = "skip"
+    executor: str = "local"
+    progress: bool = True
+
+    def resolve_device(self) -> torch.device:
+        """Return the device to run on.
+
+        Raises:
+          GeommError: the named device is not there.
+        """
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"inference.device: found {self.device!r}, expected auto, cpu or cuda"
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise GeommError(f"inference.device={self.device}: torch sees no GPU; use cpu or auto")
+        return device
+
+    def tiling(self, spec: RasterSpec) -> tuple[int, int]:
+        """Return edge and overlap of tiles, pixels: twice the training window, a quarter shared.
+
+        Raises:
+          ConfigError: the overlap does not fit the tile.
+        """
+        tile = _number(self.tile_px) or min(max(2 * spec.window_px, 256), 1024)
+        overlap = _number(self.overlap_px)
+        overlap = tile // 4 if overlap is None else overlap
+        if not 0 <= overlap < tile:
+            raise ConfigError(
+                f"inference.overlap_px: found {overlap}, expected 0 to {tile - 1} for tiles of "
+                f"{tile} px"
+            )
+        return tile, overlap
+
+
+def _number(value: int | str | None) -> int | None:
+    return None if value is None or value == "auto" else int(value)

@@ -1,0 +1,179 @@
+"""What the header of a raster says: size, bands, nodata, place on the map."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+from geomm.errors import DataError, did_you_mean
+from geomm.structures import Georeference
+
+#: MB of GDAL's block cache, unless the user set another: its default, a share of the machine, looks
+#: like a leak. GDAL reads it once, at its first use in the process.
+GDAL_CACHE_MB = 64
+os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_MB))
+# Imagery without a place on the map is welcome; who needs a CRS says so in words of their own.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+#: Grids whose corners are nearer than this are the same, pixels.
+_SAME_PX = 0.01
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What is known of a raster without reading its pixels.
+
+    Attributes:
+      path: as it was given.
+      width: pixels.
+      height: pixels.
+      count: bands, alpha included.
+      dtype: numpy name; the widest where bands differ.
+      nodata: the value that means no data, None where there is none.
+      band_names: descriptions of the bands, ``band_1`` … where they have none.
+      georeference: CRS and transform.
+      alpha: 1-based number of the alpha band, None where there is none.
+      masked: whether the file brings a mask of its own (alpha or a mask band).
+      colors: what each band is shown as: ``red``, ``gray``, ``palette``, ``undefined``, …
+    """
+
+    path: str
+    width: int
+    height: int
+    count: int
+    dtype: str
+    nodata: float | None
+    band_names: tuple[str, ...]
+    georeference: Georeference
+    alpha: int | None
+    masked: bool
+    colors: tuple[str, ...] = ()
+
+    @property
+    def gsd(self) -> float:
+        """Pixel edge in units of the CRS, the mean of both axes; 0 without a CRS."""
+        a, b, _, d, e, _ = self.georeference.transform
+        if self.georeference.crs is None:
+            return 0.0
+        return (math.hypot(a, d) + math.hypot(b, e)) / 2
+
+    @property
+    def image_bands(self) -> tuple[int, ...]:
+        """Numbers of the bands that hold imagery: all but alpha."""
+        return tuple(band for band in range(1, self.count + 1) if band != self.alpha)
+
+    def select_bands(self, bands: Sequence[int | str] | None) -> tuple[int, ...]:
+        """Return 1-based band numbers for numbers or names; all but alpha for None.
+
+        Raises:
+          DataError: a band that the raster does not have.
+        """
+        if bands is None:
+            return self.image_bands
+        chosen = []
+        for band in bands:
+            if isinstance(band, str) and not band.isdigit():
+                if band not in self.band_names:
+                    known = did_you_mean(band, self.band_names)
+                    raise DataError(f"{self.path}: no band named {band!r}; {known}")
+                chosen.append(self.band_names.index(band) + 1)
+            elif not 1 <= int(band) <= self.count:
+                raise DataError(f"{self.path}: no band {band}; it has bands 1 to {self.count}")
+            else:
+                chosen.append(int(band))
+        return tuple(chosen)
+
+
+def read_info(path: str | Path) -> RasterInfo:
+    """Return what a raster's header says.
+
+    Raises:
+      DataError: there is no such file, or it is no raster.
+    """
+    text = str(path)
+    changed = os.path.getmtime(text) if os.path.exists(text) else 0.0
+    return _read(text, changed)
+
+
+@lru_cache(maxsize=4096)
+def _read(path: str, changed: float) -> RasterInfo:
+    with open_raster(path) as source:
+        names = tuple(
+            name or f"band_{index}" for index, name in enumerate(source.descriptions, start=1)
+        )
+        colors = list(source.colorinterp)
+        dtype = str(np.result_type(*source.dtypes))
+        return RasterInfo(
+            path=path,
+            width=source.width,
+            height=source.height,
+            count=source.count,
+            dtype=dtype,
+            nodata=_usable_nodata(source.nodata, dtype),
+            band_names=names,
+            georeference=Georeference(
+                source.crs.to_wkt() if source.crs else None, tuple(source.transform)[:6]
+            ),
+            alpha=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
+            masked=any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums),
+            colors=tuple(color.name for color in colors),
+        )
+
+
+def _usable_nodata(nodata: float | None, dtype: str) -> float | None:
+    """Return the nodata value, None where no pixel of this type can have it."""
+    if nodata is None or np.dtype(dtype).kind not in "iu":
+        return nodata
+    limits = np.iinfo(dtype)
+    fits = float(nodata).is_integer() and limits.min <= nodata <= limits.max
+    return nodata if fits else None
+
+
+def open_raster(path: str) -> Any:
+    """Open a dataset of rasterio.
+
+    Raises:
+      DataError: there is no such file, or it is no raster.
+    """
+    if not path.startswith("/vsi") and ":" not in path and not os.path.exists(path):
+        raise DataError(f"{path}: there is no such file")
+    try:
+        return rasterio.open(path)
+    except RasterioIOError as error:
+        reason = " ".join(str(error).replace(path, "it").split())
+        raise DataError(f"{path} cannot be opened as a raster ({reason})") from error
+
+
+def same_grid(first: RasterInfo, second: RasterInfo) -> bool:
+    """Return whether two rasters have the same pixels; a CRS that one lacks is the other's."""
+    if (first.width, first.height) != (second.width, second.height):
+        return False
+    one, two = first.georeference, second.georeference
+    if one.crs is not None and two.crs is not None and not same_crs(one.crs, two.crs):
+        return False
+    if None in (one.crs, two.crs):
+        return True
+    corners = np.array([(0, 0, 1), (first.width, 0, 1), (0, first.height, 1)], float)
+    places = [corners @ np.reshape(where.transform, (2, 3)).T for where in (one, two)]
+    return float(np.abs(places[0] - places[1]).max()) < _SAME_PX * max(first.gsd, 1e-12)
+
+
+def same_crs(first: str, second: str) -> bool:
+    """Return whether two CRS, as WKT or codes, are the same."""
+    if first == second:
+        return True
+    from pyproj import CRS
+
+    return bool(
+        CRS.from_user_input(first).equals(CRS.from_user_input(second), ignore_axis_order=True)
+    )

@@ -1,0 +1,160 @@
+import json
+import shutil
+
+import pytest
+
+from geomm.errors import DataError
+from geomm.io.arcgis import read_export
+
+KINDS = ("Classified_Tiles",)
+CLASSES = [
+    {"Value": 1, "Name": "water", "Color": [0, 0, 255]},
+    {"Value": 2, "Name": "forest", "Color": [-1, -1, -1]},
+    {"Value": 3, "Name": "road"},
+]
+
+
+def write_json(path, data):
+    path.write_text(json.dumps(data), encoding="utf-8-sig")
+
+
+@pytest.fixture
+def export(tmp_path):
+    """An export of three chips with Windows paths in its map, and nothing else."""
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+        for number in range(3):
+            (tmp_path / part / f"00{number}.tif").write_bytes(b"")
+    lines = [f"images\\00{n}.tif  labels\\00{n}.tif \r\n" for n in range(3)]
+    (tmp_path / "map.txt").write_text("".join(lines), newline="")
+    return tmp_path
+
+
+def pair_names(found):
+    return [(image.name, label.name if label else None) for image, label in found.pairs]
+
+
+def test_the_map_pairs_images_and_labels_whatever_the_slashes(export):
+    found = read_export(export, kinds=KINDS)
+    assert pair_names(found) == [(f"00{n}.tif", f"00{n}.tif") for n in range(3)]
+    assert all(image.is_file() and label.is_file() for image, label in found.pairs)
+
+
+def test_chips_that_the_map_names_but_the_folder_lacks_are_left_out(export):
+    for part in ("images", "labels"):
+        (export / part / "001.tif").unlink()
+    assert len(read_export(export, kinds=KINDS).pairs) == 2
+
+
+def test_a_chip_of_which_one_half_is_missing_is_kept_for_the_reader_to_judge(export):
+    (export / "labels" / "001.tif").unlink()
+    found = read_export(export, kinds=KINDS)
+    assert [label.is_file() for _, label in found.pairs] == [True, False, True]
+
+
+def test_without_a_map_chips_are_paired_by_name(export):
+    (export / "map.txt").unlink()
+    (export / "labels" / "002.tif").rename(export / "labels" / "other.tif")
+    found = read_export(export, kinds=KINDS)
+    assert pair_names(found) == [("000.tif", "000.tif"), ("001.tif", "001.tif"), ("002.tif", None)]
+
+
+def test_classes_come_from_either_file_under_either_names(export):
+    write_json(export / "esri_model_definition.emd", {"Classes": CLASSES})
+    found = read_export(export, kinds=KINDS)
+    assert found.classes == {1: "water", 2: "forest", 3: "road"}
+    (export / "esri_model_definition.emd").unlink()
+    keys = {"Value": "ClassValue", "Name": "ClassName"}
+    renamed = [{keys[k]: v for k, v in item.items() if k in keys} for item in CLASSES]
+    write_json(export / "esri_accumulated_stats.json", {"Classes": renamed})
+    assert read_export(export, kinds=KINDS).classes == found.classes
+
+
+def test_the_model_definition_wins_where_both_name_a_class(export):
+    stats = {"Classes": [{"ClassValue": 1, "ClassName": "1"}, {"ClassValue": 9, "ClassName": "9"}]}
+    write_json(export / "esri_accumulated_stats.json", stats)
+    write_json(export / "esri_model_definition.emd", {"Classes": CLASSES})
+    classes = read_export(export, kinds=KINDS).classes
+    assert classes == {1: "water", 2: "forest", 3: "road", 9: "9"}
+
+
+def test_colours_that_are_missing_or_minus_one_are_left_out(export):
+    write_json(export / "esri_model_definition.emd", {"Classes": CLASSES})
+    assert read_export(export, kinds=KINDS).colors == {1: (0, 0, 255)}
+
+
+@pytest.mark.parametrize("classes", ["e.g. [1, 2]", ["one", "two"], None, {"Value": 1}, [{"a": 1}]])
+def test_texts_of_the_template_in_place_of_values_say_nothing(export, classes):
+    template = {
+        "Classes": classes,
+        "ImageHeight": "e.g. 256",
+        "MinCellSize": "e.g. 0.5",
+        "ImageSpaceUsed": "MAP_SPACE",
+    }
+    write_json(export / "esri_model_definition.emd", template)
+    found = read_export(export, kinds=KINDS)
+    assert (found.kind, found.classes, found.colors, found.cell_size) == (*KINDS, {}, {}, 0.0)
+
+
+@pytest.mark.parametrize("size", [0.25, {"x": 0.25, "y": 0.25}])
+def test_the_cell_size_is_a_number_or_a_pair(export, size):
+    write_json(export / "esri_accumulated_stats.json", {"MinCellSize": size})
+    assert read_export(export, kinds=KINDS).cell_size == 0.25
+
+
+def test_oblique_imagery_is_told_from_maps(export):
+    assert read_export(export, kinds=KINDS).map_space
+    write_json(export / "esri_model_definition.emd", {"ImageSpaceUsed": "PIXEL_SPACE"})
+    assert not read_export(export, kinds=KINDS).map_space
+
+
+def test_an_export_of_another_kind_is_an_error_that_names_both(export):
+    write_json(export / "esri_accumulated_stats.json", {"MetaDataMode": "PASCAL_VOC_rectangles"})
+    with pytest.raises(DataError, match="kind PASCAL_VOC_rectangles.*reads Classified_Tiles"):
+        read_export(export, kinds=KINDS)
+    assert read_export(export, kinds=("PASCAL_VOC_rectangles",)).kind == "PASCAL_VOC_rectangles"
+
+
+def test_a_damaged_side_file_is_an_error_of_one_line(export):
+    (export / "esri_model_definition.emd").write_text('{"Classes": [')
+    with pytest.raises(DataError, match=r"esri_model_definition\.emd is not JSON") as caught:
+        read_export(export, kinds=KINDS)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_export_is_an_error_that_says_what_it_holds(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(DataError, match="no folder 'images'.*found pictures"):
+        read_export(tmp_path, kinds=KINDS)
+    with pytest.raises(DataError, match="found nothing"):
+        read_export(tmp_path / "none", kinds=KINDS)
+
+
+def test_an_export_without_chips_is_an_error(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="holds no chips"):
+        read_export(tmp_path, kinds=KINDS)
+
+
+def test_real_sidecars_of_classified_tiles_are_understood(export, shared_data):
+    for name in ("esri_accumulated_stats.json", "esri_model_definition.emd"):
+        shutil.copy(shared_data / "arcgis_samples" / f"classified_tiles.{name}", export / name)
+    found = read_export(export, kinds=KINDS)
+    assert found.kind == "Classified_Tiles" and found.map_space
+    assert found.classes == {1: "1", 2: "2"} and found.colors == {}
+
+
+def test_the_definition_of_a_model_that_arcgis_trained_has_the_same_classes(export, shared_data):
+    source = shared_data / "arcgis_samples" / "unet_saved_model.emd"
+    shutil.copy(source, export / "esri_model_definition.emd")
+    found = read_export(export, kinds=KINDS)
+    assert list(found.classes) == [1, 2] and found.colors[1] == (185, 2, 84)
+
+
+def test_a_real_export_of_boxes_is_understood(shared_data):
+    found = read_export(shared_data / "palms_export", kinds=("PASCAL_VOC_rectangles",))
+    assert len(found.pairs) == 160 and found.classes == {1: "Palm"}
+    assert found.colors == {1: (255, 0, 0)}
+    assert all(image.is_file() and label.suffix == ".xml" for image, label in found.pairs)
+    with pytest.raises(DataError, match="PASCAL_VOC_rectangles"):
+        read_export(shared_data / "palms_export", kinds=KINDS)

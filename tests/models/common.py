@@ -1,0 +1,66 @@
+"""What the tests of models share: specs, composed configs, small batches."""
+
+import copy
+import functools
+
+import torch
+
+from geomm.config.compose import compose, config_dir, hydra_session, resolve
+from geomm.models.segmentor import Segmentor
+from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
+
+torch.set_num_threads(2)
+
+
+def make_spec(bands=3, classes=("soil", "water", "tree"), class_pixels=(1, 100, 1000), **changes):
+    statistics = BandStatistics(
+        (0.0,) * bands, (1.0,) * bands, (0.5,) * bands, (0.25,) * bands, count=9
+    )
+    return RasterSpec(
+        bands=tuple(range(1, bands + 1)),
+        band_names=tuple(f"band_{index + 1}" for index in range(bands)),
+        dtype="uint16",
+        statistics=changes.pop("statistics", statistics),
+        classes=make_classes(classes),
+        window_px=64,
+        class_pixels=class_pixels,
+        **changes,
+    )
+
+
+@functools.cache
+def _composed(overrides):
+    paths = ["work_dir=x", "dataset.images=x", "dataset.labels=x"]
+    with hydra_session():
+        return resolve(compose("train", [*paths, *overrides]))
+
+
+def composed(*overrides):
+    return copy.deepcopy(_composed(overrides))
+
+
+def group(name):
+    return sorted(path.stem for path in (config_dir() / name).glob("*.yaml"))
+
+
+def make_segmentor(head="unet", backbone="resnet18", loss="cross_entropy", bands=3, **changes):
+    config = composed(f"head={head}", f"backbone={backbone}", f"loss={loss}")
+    torch.manual_seed(0)
+    return Segmentor(
+        backbone=config["backbone"],
+        head=config["head"],
+        loss=config["loss"],
+        spec=changes.pop("spec", None) or make_spec(bands),
+        **changes,
+    )
+
+
+def make_batch(bands=3, count=2, height=64, width=64, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, bands, height, width, generator=generator)
+    mask = torch.randint(0, classes, (count, height, width), generator=generator)
+    return inputs, mask.to(torch.uint8)
+
+
+def unlabelled(mask):
+    return torch.full_like(mask, IGNORE_INDEX)
