@@ -20,7 +20,9 @@ from geomm.registry import GROUPS, Kind
 
 ENTRY_POINT_GROUP = "geomm.plugins"
 #: Constructor arguments that geomm fills in while building, and that no config holds.
-WIRED = frozenset({"in_channels", "in_index", "features", "num_classes", "spec", "task"})
+WIRED = frozenset(
+    {"augment", "features", "in_channels", "in_index", "num_classes", "seed", "spec", "task"}
+)
 
 
 def installed_plugins() -> tuple[str, ...]:

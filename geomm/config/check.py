@@ -6,6 +6,7 @@ the first mistake and this must not.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,11 @@ class _Groups:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         loader = hydra.config_loader
-        # Composing once makes the loader know the plugins' folders.
         config = loader.load_configuration(root, overrides=search, run_mode=RunMode.RUN)
-        self._repository = ConfigRepository(loader.get_search_path())
+        search_path = copy.deepcopy(loader.get_search_path())
+        for path in paths:
+            search_path.append("plugin", path)
+        self._repository = ConfigRepository(search_path)
         self._root_keys = {str(key) for key in config if key != "hydra"}
         self._options = {
             name: self._listed(name)

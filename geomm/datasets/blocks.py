@@ -77,18 +77,28 @@ class BlockScan:
 
 def scan_key(reader: RasterReader, labels: SceneLabels, parts: Sequence[Any]) -> str:
     """Return a fingerprint of all that a scan depends on."""
-
-    def stamp(path: str) -> list[Any]:
-        try:
-            stat = Path(path).stat()
-        except OSError:
-            return [path]
-        return [path, stat.st_size, stat.st_mtime_ns]
-
     table = labels.table
-    described = [stamp(reader.source.path), stamp(labels.path), *parts]
-    described += [[c.name for c in table.classes], table.fill] if table else []
+    described: list[Any] = [_stamps(reader.source.path), _stamps(labels.path), *parts]
+    if table:
+        names = [item.name for item in table.classes]
+        indices = [sorted(table.index_of.items()), sorted(table.value_index.items())]
+        described += [names, table.fill, indices]
     return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:16]
+
+
+def _stamps(path: str) -> list[Any]:
+    """Return name, size and time of a file, or of all the parts of a layer of several files."""
+    whole = Path(path)
+    parts = [whole]
+    if whole.suffix.lower() == ".shp":
+        parts = sorted(p for p in whole.parent.iterdir() if p.stem == whole.stem)
+    elif whole.is_dir():
+        parts = sorted(whole.iterdir())
+    try:
+        stats = [(str(part), part.stat()) for part in parts]
+    except OSError:
+        return [path]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 def scan_scene(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,8 @@ def _choose(
             aliases[str(value)] = names.index(str(name))
             if str(value).lstrip("-").isdigit():
                 first.setdefault(str(name), int(value))
-        values = [first.get(name, i + 1) for i, name in enumerate(names)]
+        free = (number for number in count(1) if number not in first.values())
+        values = [first[name] if name in first else next(free) for name in names]
     unknown = [name for name in found if name not in aliases]
     if unknown:
         raise DataError(

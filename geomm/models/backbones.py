@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geomm.errors import ConfigError, DataError, DependencyError, did_you_mean
-from geomm.models.wiring import FeatureInfo
+from geomm.errors import ConfigError, DataError
+from geomm.models.blockwise import run_blockwise
+from geomm.models.timm_models import create_features, fetch_published, find_sizes, no_weights
+from geomm.models.weights import (
+    adapt_bands,
+    count_shared,
+    load_weights,
+    read_weights,
+    report_loaded,
+)
+from geomm.models.wiring import FeatureInfo, initialise
 from geomm.registry import BACKBONES, MODELS, get
 
 _LOG = logging.getLogger("geomm")
@@ -32,9 +41,19 @@ class TimmBackbone(nn.Module):
 
     Attributes:
       features: channels and stride of each map, fine to coarse.
+      least_px: smallest edge of an input, pixels.
+      multiple_px: what the edges of an input must be multiples of, pixels.
+      block_px: of a model that takes one input size only, that size: larger inputs are cut into
+        blocks of it; else None.
+
+    Raises:
+      ConfigError: timm has no such model, or one that gives no maps.
+      DependencyError: the published weights cannot be fetched.
+      DataError: the checkpoint cannot be read or is another model's.
     """
 
     features: tuple[FeatureInfo, ...] = ()
+    body: Any
 
     def __init__(
         self,
@@ -50,118 +69,63 @@ class TimmBackbone(nn.Module):
         options: dict[str, Any] = {"in_chans": in_channels}
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
-        self.body = _create(name, options, output_stride, pretrained=pretrained)
+        self.body = _create(name, options, output_stride, pretrained and checkpoint is None)
+        if checkpoint is not None:
+            self.body = _load_timm(self.body, checkpoint, name, options, output_stride)
         self.channels_last = str(getattr(self.body, "output_fmt", "")).endswith("NHWC")
-        #: Smallest input the model can take, pixels.
-        self.least_px = _least_px(self.body, in_channels)
         info = self.body.feature_info
         self.features = tuple(map(FeatureInfo, info.channels(), info.reduction()))
-        if checkpoint is not None:
-            _load_checkpoint(self.body, checkpoint)
+        stride = max(info.stride for info in self.features)
+        self.least_px, self.block_px = find_sizes(self.body, name, in_channels, stride)
+        self.multiple_px = self.block_px or stride
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return a (B, C_i, H / s_i, W / s_i) map a stage from (B, in_channels, H, W)."""
+        if self.block_px is not None:
+            return tuple(run_blockwise(self._maps, inputs, self.block_px))
+        return self._maps(inputs)
+
+    def _maps(self, inputs: Tensor) -> tuple[Tensor, ...]:
         maps = self.body(inputs)
         return tuple(m.permute(0, 3, 1, 2) for m in maps) if self.channels_last else tuple(maps)
 
 
 def _create(
-    name: str, options: dict[str, Any], output_stride: int | None, *, pretrained: bool
+    name: str, options: dict[str, Any], output_stride: int | None, pretrained: bool
 ) -> nn.Module:
-    import timm
-
-    if not timm.is_model(name):
-        raise ConfigError(
-            f"backbone.name: unknown {name!r}; {did_you_mean(name, timm.list_models())}"
-        )
-    variants = [
-        options,
-        {**options, "strict_img_size": False},
-        {**options, "dynamic_img_size": True},
-    ]
-    # Models of one input size only are asked to be flexible; the others do not know those words.
-    flexible = [v for v in variants[1:] if _is_fixed_size(name)] + variants[:1]
-    if output_stride not in (None, 32):
-        flexible = [{**flexible[0], "output_stride": output_stride}, *flexible]
-    problem: Exception | None = None
-    for attempt, arguments in enumerate(flexible):
+    if not pretrained:
         try:
-            model = timm.create_model(name, features_only=True, pretrained=pretrained, **arguments)
-        except (TypeError, NotImplementedError, AssertionError, AttributeError) as error:
-            problem = error
-            continue
-        except (OSError, RuntimeError) as error:
-            if not pretrained:
-                raise ConfigError(f"backbone.name={name}: {str(error).splitlines()[0]}") from error
-            raise _no_weights(name, error) from error
-        if attempt and output_stride not in (None, 32):
-            _LOG.info("%s keeps its own stride: it has no dilated form", name)
-        return model  # type: ignore[no-any-return]
-    raise ConfigError(
-        f"backbone.name={name}: this timm model gives no feature maps ({problem})"
-    ) from problem
-
-
-def _is_fixed_size(name: str) -> bool:
-    from timm.models import get_pretrained_cfg
-
-    cfg = get_pretrained_cfg(name)
-    return bool(cfg is not None and cfg.fixed_input_size)
-
-
-def _least_px(body: nn.Module, in_channels: int) -> int:
-    """Return the smallest of a few sizes that the model can run on; found by trying."""
-    training = body.training
-    body.eval()
+            return create_features(name, options, output_stride, None)
+        except RuntimeError as error:
+            raise ConfigError(f"backbone.name={name}: {str(error).splitlines()[0]}") from error
+    state = fetch_published(name)
     try:
-        for size in (64, 96, 128, 160, 224, 256):
-            try:
-                with torch.no_grad():
-                    body(torch.zeros(1, in_channels, size, size))
-            except (RuntimeError, AssertionError):
-                continue
-            return size
-    finally:
-        body.train(training)
-    raise ConfigError("backbone: this model runs on none of 64 to 256 px; it cannot be tiled")
+        return create_features(name, {**options, "pretrained": True}, output_stride, state)
+    except (OSError, RuntimeError) as error:
+        raise no_weights(name, type(error).__name__) from error
 
 
-def _no_weights(name: str, error: Exception) -> DependencyError:
-    from timm.models import get_pretrained_cfg
-
-    cfg = get_pretrained_cfg(name)
-    place = (getattr(cfg, "hf_hub_id", None) or getattr(cfg, "url", None)) if cfg else None
-    return DependencyError(
-        f"the published weights of {name} could not be fetched ({type(error).__name__}); fetch "
-        f"{place or name} on a machine with a network and give backbone.checkpoint=FILE, or train "
-        "from scratch with backbone.pretrained=false"
-    )
-
-
-def _load_checkpoint(body: nn.Module, path: str) -> None:
-    """Load a weights file into a backbone; a classifier's own layers in it are left out."""
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state: Mapping[str, Tensor] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise DataError(
-            f"backbone.checkpoint: {path} cannot be read as weights ({error})"
-        ) from error
-    state = state.get("state_dict", state)  # type: ignore[assignment]
-    own = body.state_dict()
-    fitting = {
-        key: value
-        for key, value in ((k.removeprefix("backbone."), v) for k, v in state.items())
-        if key in own and own[key].shape == value.shape
-    }
-    if not fitting:
-        raise DataError(f"backbone.checkpoint: nothing in {path} fits this backbone")
-    body.load_state_dict(fitting, strict=False)
-    _LOG.info("%s: %d of %d tensors loaded", path, len(fitting), len(own))
+def _load_timm(
+    body: nn.Module,
+    path: str,
+    name: str,
+    options: dict[str, Any],
+    output_stride: int | None,
+) -> nn.Module:
+    """Load a backbone's own layout of weights, or else timm's, which names some stages otherwise."""
+    state = read_weights(path)
+    total = len(body.state_dict())
+    loaded = load_weights(body, state, options["in_chans"])
+    shared = count_shared(body, state)
+    if loaded < shared:
+        try:
+            body = create_features(name, options, output_stride, state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"backbone.checkpoint: {path} does not fit {name}: {reason}") from error
+        loaded = shared
+    report_loaded(path, loaded, total)
+    return body
 
 
 @BACKBONES.register_module()
@@ -173,10 +137,19 @@ class FrameworkBackbone(nn.Module):
       type: the framework's name of it, ``mmseg.MixVisionTransformer`` say.
       name: what people call it; not used.
       checkpoint: weights in a file of one's own.
-      options: further arguments of its constructor.
+      options: further arguments of its constructor. ``norm_eval`` is false where it is not given:
+        batch normalisation that never learns suits fine-tuning only.
+
+    Attributes:
+      features: channels and stride of each map, fine to coarse.
+
+    Raises:
+      ConfigError: it returns no maps.
+      DataError: the checkpoint cannot be read or is another model's.
     """
 
     features: tuple[FeatureInfo, ...] = ()
+    body: Any
 
     def __init__(
         self,
@@ -188,35 +161,42 @@ class FrameworkBackbone(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        import inspect
-
         cls = get(MODELS, type)
         arguments = inspect.signature(cls).parameters
         if "in_channels" in arguments:
             options["in_channels"] = in_channels
+        if "norm_eval" in arguments:
+            options.setdefault("norm_eval", False)
         self.body = cls(**options)
         if "in_channels" not in arguments:
             _widen_first_layer(self.body, in_channels)
-        self.features = self._probe(in_channels)
+        initialise(self.body)
+        self.features = self._probe(type, in_channels)
         if checkpoint is not None:
-            _load_checkpoint(self.body, checkpoint)
+            loaded = load_weights(self.body, read_weights(checkpoint), in_channels)
+            report_loaded(checkpoint, loaded, len(self.body.state_dict()))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return a map a stage, fine to coarse."""
         maps = self.body(inputs)
         return tuple(maps) if isinstance(maps, list | tuple) else (maps,)
 
-    def _probe(self, in_channels: int, size: int = 128) -> tuple[FeatureInfo, ...]:
+    def _probe(self, name: str, in_channels: int, size: int = 128) -> tuple[FeatureInfo, ...]:
         training = self.body.training
         self.body.eval()
         with torch.no_grad():
             maps = self(torch.zeros(1, in_channels, size, size))
         self.body.train(training)
+        if any(not isinstance(m, Tensor) or m.ndim != 4 for m in maps):
+            raise ConfigError(
+                f"backbone.type={name}: it returns no maps (B, C, H, W); an image classifier needs "
+                "backbone.out_type=featmap or the like"
+            )
         return tuple(FeatureInfo(m.shape[1], max(1, round(size / m.shape[-1]))) for m in maps)
 
 
 def _widen_first_layer(body: nn.Module, in_channels: int) -> None:
-    """Put a first convolution for another band count in place, its RGB weights averaged."""
+    """Put a first convolution for another band count in place, its weights repeated to fit."""
     for name, module in body.named_modules():
         if not isinstance(module, nn.Conv2d):
             continue
@@ -232,8 +212,7 @@ def _widen_first_layer(body: nn.Module, in_channels: int) -> None:
             bias=module.bias is not None,
         )
         with torch.no_grad():
-            mean = module.weight.mean(1, keepdim=True) * module.in_channels / in_channels
-            wider.weight.copy_(mean.expand_as(wider.weight))
+            wider.weight.copy_(adapt_bands(module.weight, in_channels))
             if module.bias is not None and wider.bias is not None:
                 wider.bias.copy_(module.bias)
         parent, _, child = name.rpartition(".")

@@ -54,6 +54,15 @@ class _PixelLoss(nn.Module):
         super().__init__()
         self.register_buffer("weight", class_weights(class_weight, spec), persistent=False)
 
+    def _any_counts(self, target: Tensor) -> bool:
+        """Tell whether any pixel is labelled with a class that has a weight."""
+        labels = target[target != IGNORE_INDEX]
+        return bool(len(labels) if self.weight is None else (self.weight[labels] > 0).any())
+
+
+def _nothing(scores: Tensor) -> Tensor:
+    return scores.float().sum() * 0.0
+
 
 def _labelled(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the labelled pixels' logits (N, K), float32, and classes (N,)."""
@@ -78,8 +87,8 @@ class CrossEntropyLoss(_PixelLoss):
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not (target != IGNORE_INDEX).any():
-            return scores.sum() * 0.0
+        if not self._any_counts(target):
+            return _nothing(scores)
         return F.cross_entropy(
             scores.float(),
             target,
@@ -106,15 +115,17 @@ class FocalLoss(_PixelLoss):
         self.gamma = gamma
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not (target != IGNORE_INDEX).any():
-            return scores.sum() * 0.0
+        if not self._any_counts(target):
+            return _nothing(scores)
         log_p = F.log_softmax(scores.float(), dim=1)
         keep = target != IGNORE_INDEX
         known = torch.where(keep, target, 0)
         log_pt = log_p.gather(1, known[:, None])[:, 0]
         weight = torch.ones_like(log_pt) if self.weight is None else self.weight[known]
         weight = weight * keep
-        loss = -((1 - log_pt.exp()) ** self.gamma) * log_pt * weight
+        # Away from 0, where the slope of a power below 1 is infinite.
+        missing = (1 - log_pt.exp()).clamp(min=torch.finfo(log_pt.dtype).eps)
+        loss = -(missing**self.gamma) * log_pt * weight
         return loss.sum() / weight.sum()
 
 
@@ -135,9 +146,9 @@ class DiceLoss(_PixelLoss):
         self.smooth = smooth
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        if not self._any_counts(target):
+            return _nothing(scores)
         logits, classes = _labelled(scores, target)
-        if not len(classes):
-            return scores.sum() * 0.0
         p = logits.softmax(1)
         truth = F.one_hot(classes, p.shape[1]).to(p.dtype)
         overlap, total = (p * truth).sum(0), (p + truth).sum(0)
@@ -160,9 +171,9 @@ class LovaszLoss(_PixelLoss):
         super().__init__(spec, class_weight)
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        if not self._any_counts(target):
+            return _nothing(scores)
         logits, classes = _labelled(scores, target)
-        if not len(classes):
-            return scores.sum() * 0.0
         p = logits.softmax(1)
         present = torch.unique(classes)
         parts = torch.stack([_lovasz_class(p[:, c], classes == c) for c in present])
@@ -217,7 +228,9 @@ def build_losses(
         if not item:
             continue
         options = dict(item)
-        name = str(options["type"]).rpartition(".")[2].removesuffix("Loss").lower()
+        kind = str(options["type"]).rpartition(".")[2].removesuffix("Loss").lower()
+        same = sum(known.partition("_")[0] == kind for known in losses)
+        name = f"{kind}_{same + 1}" if same else kind
         shares[name] = float(options.pop("share", 1.0))
         losses[name] = LOSSES.build(options, spec=spec)
     return WeightedLosses(losses, shares)

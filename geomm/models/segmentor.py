@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from geomm.models.losses import build_losses
+from geomm.models.losses import WeightedLosses, build_losses
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.wiring import build_backbone, build_head
 from geomm.registry import MODELS
@@ -29,6 +29,9 @@ class Segmentor(BaseModel):
       mixup: alpha of mixup's Beta distribution (Zhang et al., 2018), 0 is off.
     """
 
+    backbone: Any
+    losses: WeightedLosses
+
     def __init__(
         self,
         *,
@@ -44,9 +47,10 @@ class Segmentor(BaseModel):
         )
         self.head = build_head(head, features=self.backbone.features, num_classes=spec.num_classes)
         self.losses = build_losses(loss, spec)
-        self.multiple_px = max(info.stride for info in self.backbone.features)
+        stride = max(info.stride for info in self.backbone.features)
+        self.multiple_px = int(getattr(self.backbone, "multiple_px", stride))
         # Several coarse pixels are needed for the statistics of batch normalisation to mean much.
-        self.least_px = max(2 * self.multiple_px, getattr(self.backbone, "least_px", 64))
+        self.least_px = max(2 * stride, int(getattr(self.backbone, "least_px", 64)))
         self.mixup = mixup
 
     def forward(
@@ -88,7 +92,7 @@ class Segmentor(BaseModel):
         scores = self.head(features)
         if scores.shape[-2:] != padded.shape[-2:]:
             scores = F.interpolate(scores, padded.shape[-2:], mode="bilinear", align_corners=False)
-        return scores[..., :height, :width]
+        return scores[..., :height, :width]  # type: ignore[no-any-return]
 
     def _pad(self, inputs: Tensor) -> Tensor:
         """Pad at the right and bottom to what the backbone takes, mirrored where there is room."""
@@ -104,7 +108,7 @@ class Segmentor(BaseModel):
         return F.pad(inputs, (0, right, 0, bottom), mode="reflect" if mirrors else "replicate")
 
     def loss(self, inputs: Tensor, valid: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
-        """Return the named losses of a batch; pixels that are unlabelled or invalid do not count."""
+        """Return a batch's named losses; pixels that are unlabelled or invalid do not count."""
         target = _target(mask, valid).long()
         if len(inputs) == 1 and self.training:
             # Heads that pool to one pixel have no batch statistics of a single sample; two of the

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from geomm.errors import ConfigError
+from geomm.models.frameworks import FRAMEWORKS
 from geomm.registry import BACKBONES, MODELS, get
 
 _LOG = logging.getLogger("geomm")
@@ -44,11 +45,7 @@ def build_backbone(
     """
     options = {key: value for key, value in cfg.items() if key != "type"}
     cls = get(MODELS, str(cfg["type"]))
-    if not hasattr(cls, "features") and cls.__module__.partition(".")[0] in (
-        "mmseg",
-        "mmdet",
-        "mmpretrain",
-    ):
+    if not hasattr(cls, "features") and cls.__module__.partition(".")[0] in FRAMEWORKS:
         wrapper = BACKBONES.get("FrameworkBackbone")
         return wrapper(type=cfg["type"], in_channels=in_channels, **options)  # type: ignore[no-any-return]
     accepted = inspect.signature(cls).parameters
@@ -119,17 +116,36 @@ def _framework_head(
     # mmseg's heads insist on a loss of their own; the segmentor's is used instead.
     unused = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
     head = cls(num_classes=num_classes, loss_decode=unused, **wiring, **options)
+    initialise(head)
     if stages == "fine_and_last" and fine != 0:
         return _FineFirst(head, fine)
     return head  # type: ignore[no-any-return]
 
 
+def initialise(module: nn.Module) -> None:
+    """Run a framework module's own initialisation, which its constructor leaves to the runner.
+
+    mmengine then lists every parameter on the console; that list is kept back.
+    """
+    if not hasattr(module, "init_weights"):
+        return
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        module.init_weights()
+    finally:
+        logger.setLevel(level)
+
+
 class _FineFirst(nn.Module):
     """DeepLabV3+ reads its fine map at place 0; a backbone may have finer ones before it."""
 
-    def __init__(self, head: nn.Module, fine: int) -> None:
+    def __init__(self, head: Any, fine: int) -> None:
         super().__init__()
-        self.head = head
+        self.head: Any = head
         self.fine = fine
         self.head.in_index = self.head.in_index - fine
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from geomm.registry import METRICS, build
+
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
@@ -43,6 +45,7 @@ class Task(abc.ABC):
       monitor: validation metric that the best checkpoint and early stopping look at.
       monitor_rule: ``greater`` or ``less``, what is better.
       augment: transforms of training samples by name, in order; None switches one off.
+      metrics: further metrics by name, beside the task's own.
     """
 
     name: ClassVar[str]
@@ -53,10 +56,12 @@ class Task(abc.ABC):
         monitor: str,
         monitor_rule: str = "greater",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+        metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
     ) -> None:
         self.monitor = monitor
         self.monitor_rule = monitor_rule
         self.augment = augment or {}
+        self.further_metrics = metrics or {}
 
     @abc.abstractmethod
     def build_model(self, config: Mapping[str, Any], spec: Any) -> BaseModel:
@@ -66,9 +71,14 @@ class Task(abc.ABC):
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
         """Turn dataset samples into the keyword arguments of the model's forward."""
 
-    @abc.abstractmethod
     def metrics(self, spec: Any) -> list[BaseMetric]:
-        """Return the metrics of an evaluation; the first one's results are the headline."""
+        """Return the metrics of an evaluation, the task's own first."""
+        further = [build(METRICS, dict(cfg)) for cfg in self.further_metrics.values() if cfg]
+        return [*self.own_metrics(spec), *further]
+
+    @abc.abstractmethod
+    def own_metrics(self, spec: Any) -> list[BaseMetric]:
+        """Return the metrics that the task is judged by; the first one draws its figures."""
 
     @abc.abstractmethod
     def draw_figures(self, run: Finished) -> list[Path]:

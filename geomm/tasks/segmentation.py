@@ -28,6 +28,7 @@ class Segmentation(Task):
       monitor: validation metric that the best checkpoint looks at.
       monitor_rule: ``greater`` or ``less``, what is better.
       augment: transforms of training windows by name, in order.
+      metrics: further metrics by name.
       mixup: alpha of mixup's Beta distribution (Zhang et al., 2018), 0 is off.
     """
 
@@ -39,9 +40,12 @@ class Segmentation(Task):
         monitor: str = "mIoU",
         monitor_rule: str = "greater",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+        metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
         mixup: float = 0.0,
     ) -> None:
-        super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment)
+        super().__init__(
+            monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics
+        )
         self.mixup = mixup
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
@@ -60,7 +64,7 @@ class Segmentation(Task):
 
         return collate_raster(samples)
 
-    def metrics(self, spec: RasterSpec) -> list[BaseMetric]:
+    def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
         from geomm.metrics.segmentation import SegmentationMetric
 
         return [SegmentationMetric(classes=[item.name for item in spec.classes])]

@@ -41,8 +41,8 @@ def test_schedules_differ_by_policy_only_where_they_say_so(policy):
 
 
 def test_missing_values_are_named():
-    with pytest.raises(ConfigError, match=r"dataset\.images"):
-        composed()
+    with pytest.raises(ConfigError, match=r"dataset\.root"):
+        composed("dataset=chips")
 
 
 def test_tuples_survive():

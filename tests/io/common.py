@@ -19,11 +19,12 @@ def write(path, pixels, *, nodata=None, crs=CRS, transform=None, alpha=None, mas
     pixels = np.asarray(pixels)
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     count, height, width = pixels.shape
+    bands = count if alpha is None else count + 1
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         rasterio.open(
-            path, "w", driver="GTiff", width=width, height=height, count=count + (alpha is not None),
-            dtype=pixels.dtype, nodata=nodata, crs=crs, transform=transform or grid(), **options,
+            path, "w", driver="GTiff", width=width, height=height, count=bands, nodata=nodata,
+            dtype=pixels.dtype, crs=crs, transform=transform or grid(), **options,
         ) as target,
     ):  # fmt: skip
         for band, plane in enumerate(pixels, start=1):

@@ -110,7 +110,7 @@ def test_oblique_imagery_is_told_from_maps(export):
 
 def test_an_export_of_another_kind_is_an_error_that_names_both(export):
     write_json(export / "esri_accumulated_stats.json", {"MetaDataMode": "PASCAL_VOC_rectangles"})
-    with pytest.raises(DataError, match="kind PASCAL_VOC_rectangles.*reads Classified_Tiles"):
+    with pytest.raises(DataError, match=r"kind PASCAL_VOC_rectangles.*reads Classified_Tiles"):
         read_export(export, kinds=KINDS)
     assert read_export(export, kinds=("PASCAL_VOC_rectangles",)).kind == "PASCAL_VOC_rectangles"
 
@@ -124,7 +124,7 @@ def test_a_damaged_side_file_is_an_error_of_one_line(export):
 
 def test_a_folder_that_is_no_export_is_an_error_that_says_what_it_holds(tmp_path):
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(DataError, match="no folder 'images'.*found pictures"):
+    with pytest.raises(DataError, match=r"no folder 'images'.*found pictures"):
         read_export(tmp_path, kinds=KINDS)
     with pytest.raises(DataError, match="found nothing"):
         read_export(tmp_path / "none", kinds=KINDS)

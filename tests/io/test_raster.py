@@ -61,9 +61,7 @@ windows = st.builds(
 def cut(plane, window, fill):
     """What numpy would return of a window that may reach past the array."""
     around = np.pad(plane, [(0, 0)] * (plane.ndim - 2) + [(80, 80)] * 2, constant_values=fill)
-    rows, cols = PixelWindow(
-        window.col + 80, window.row + 80, window.width, window.height
-    ).slices
+    rows, cols = PixelWindow(window.col + 80, window.row + 80, window.width, window.height).slices
     return around[..., rows, cols]
 
 
@@ -309,7 +307,9 @@ def test_a_grid_shifted_by_a_pixel_far_from_the_origin_is_another_grid(tmp_path)
 
 
 def test_without_a_crs_another_grid_cannot_be_found(tmp_path):
-    source = write(tmp_path / "bare.tif", noise(10, 10), crs=None, transform=rasterio.Affine.scale(2))
+    source = write(
+        tmp_path / "bare.tif", noise(10, 10), crs=None, transform=rasterio.Affine.scale(2)
+    )
     like = read_info(write(tmp_path / "like.tif", noise(20, 20)))
     with pytest.raises(MissingCRSError, match=r"bare\.tif.*like\.tif.*assign one"):
         RasterReader(source, like=like)

@@ -54,9 +54,7 @@ windows = st.builds(
 def test_a_burnt_window_is_a_part_of_the_burnt_scene(scene, features, window, fill, all_touched):
     geometries, names = (np.array(items, object) for items in zip(*features, strict=True))
     labels = VectorLabels("made", geometries, names)
-    known = [
-        (place(g), NAMES[n]) for g, n in zip(geometries, names, strict=True) if n in NAMES
-    ]
+    known = [(place(g), NAMES[n]) for g, n in zip(geometries, names, strict=True) if n in NAMES]
     # A margin around the scene, since windows reach past its edges.
     whole = np.full((SIZE + 100, SIZE + 100), fill, np.uint8)
     if known:
@@ -83,7 +81,9 @@ def test_later_features_cover_earlier_ones(scene, tmp_path):
 def test_every_format_gives_the_same_mask(scene, tmp_path, ending):
     boxes = [box(2, 3, 9, 12), box(10, 3, 20, 30)]
     crs = "EPSG:4326" if ending == "geojson" else CRS
-    frame = geopandas.GeoDataFrame({"kind": ["a", "b"]}, geometry=[place(b) for b in boxes], crs=CRS)
+    frame = geopandas.GeoDataFrame(
+        {"kind": ["a", "b"]}, geometry=[place(b) for b in boxes], crs=CRS
+    )
     path = tmp_path / f"a.{ending}"
     if ending == "parquet":
         frame.to_parquet(path)
@@ -143,7 +143,7 @@ def test_features_beside_the_scene_are_left_out(scene, tmp_path):
 
 def test_an_unknown_field_is_an_error_that_names_the_nearest(scene, tmp_path):
     path = layer(tmp_path / "a.gpkg", [box(1, 1, 5, 5)], species=["oak"], height=[3.0])
-    with pytest.raises(DataError, match="did you mean 'species'.*height"):
+    with pytest.raises(DataError, match=r"did you mean 'species'.*height"):
         VectorLabels.open(path, scene, label_field="specis")
     with pytest.raises(DataError, match="no field 'geometry'"):
         VectorLabels.open(path, scene, label_field="geometry")

@@ -44,12 +44,12 @@ def group(name):
 
 
 def make_segmentor(head="unet", backbone="resnet18", loss="cross_entropy", bands=3, **changes):
-    config = composed(f"head={head}", f"backbone={backbone}", f"loss={loss}")
+    config = composed(f"head={head}", f"backbone={backbone}", f"loss={loss or 'cross_entropy'}")
     torch.manual_seed(0)
     return Segmentor(
         backbone=config["backbone"],
         head=config["head"],
-        loss=config["loss"],
+        loss=config["loss"] if loss else None,
         spec=changes.pop("spec", None) or make_spec(bands),
         **changes,
     )

@@ -1,0 +1,187 @@
+"""timm's models as extractors of features: made, sized, and given their published weights."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import urllib.request
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor, nn
+
+from geomm.errors import ConfigError, DependencyError, did_you_mean
+from geomm.models.weights import read_weights
+
+_LOG = logging.getLogger("geomm")
+#: Input sizes tried to find the smallest that a model takes, pixels.
+_SIZES = (64, 96, 128, 160, 224, 256, 384)
+
+
+def create_features(
+    name: str, options: dict[str, Any], output_stride: int | None, state: dict[str, Tensor] | None
+) -> nn.Module:
+    """Make a timm model that returns a map a stage, of any input size where it can.
+
+    Args:
+      name: timm's name of the model.
+      options: arguments of ``timm.create_model``.
+      output_stride: largest stride, dilated from there on; None for the model's own.
+      state: weights in timm's own layout; None to start from chance, or from what ``options`` say.
+
+    Raises:
+      ConfigError: there is no such model, or it gives no maps.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=8, cutoff=0.5)
+        hint = did_you_mean(name, near) if near else "timm.list_models() names all there are"
+        raise ConfigError(f"backbone.name: timm has no model {name!r}; {hint}")
+    if state is not None:
+        options = {**options, "pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    problem: Exception | None = None
+    for arguments in _variants(name, options, output_stride):
+        try:
+            model = timm.create_model(name, features_only=True, **arguments)
+        except (TypeError, NotImplementedError, AssertionError, AttributeError) as error:
+            problem = error
+            continue
+        if output_stride not in (None, 32, arguments.get("output_stride")):
+            _LOG.info("%s keeps its own stride: it has no dilated form", name)
+        _forget_state(model)
+        return model  # type: ignore[no-any-return]
+    raise ConfigError(
+        f"backbone.name={name}: this timm model gives no feature maps ({problem})"
+    ) from problem
+
+
+def _variants(
+    name: str, options: dict[str, Any], output_stride: int | None
+) -> Iterator[dict[str, Any]]:
+    """Yield the arguments to try, the most wanted first.
+
+    Models of one input size are asked to be flexible; the others do not know those words.
+    """
+    flexible = [options]
+    if published(name).fixed_input_size:
+        flexible = [
+            {**options, "strict_img_size": False},
+            {**options, "dynamic_img_size": True},
+            options,
+        ]
+    if output_stride not in (None, 32):
+        yield {**flexible[0], "output_stride": output_stride}
+    yield from flexible
+
+
+def _forget_state(model: nn.Module) -> None:
+    """Drop the copy of the weights that timm keeps in a model's description of itself."""
+    for module in model.modules():
+        cfg = getattr(module, "pretrained_cfg", None)
+        if isinstance(cfg, dict):
+            cfg.pop("state_dict", None)
+
+
+def published(name: str) -> Any:
+    """Return timm's description of a model's published weights, empty where it has none."""
+    from timm.models import PretrainedCfg, get_pretrained_cfg
+
+    return get_pretrained_cfg(name, allow_unregistered=True) or PretrainedCfg()
+
+
+def fetch_published(name: str) -> dict[str, Tensor] | None:
+    """Return a model's published weights from the cache, None where timm shall fetch them.
+
+    Raises:
+      ConfigError: timm publishes none for this model.
+      DependencyError: they are not in the cache and there is no network.
+    """
+    cfg = published(name)
+    if not (cfg.hf_hub_id or cfg.url):
+        raise ConfigError(
+            f"backbone.pretrained: timm publishes no weights of {name}; use "
+            "backbone.pretrained=false, or a file of your own with backbone.checkpoint=FILE"
+        )
+    if cfg.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(cfg.hf_hub_id, "model.safetensors")
+        if isinstance(found, str):
+            return read_weights(found)
+    if not _reachable(_address(cfg)):
+        raise no_weights(name, "no network")
+    return None
+
+
+def _address(cfg: Any) -> str:
+    if cfg.hf_hub_id:
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+        return f"{endpoint}/{cfg.hf_hub_id}/resolve/main/model.safetensors"
+    return str(cfg.url)
+
+
+def _reachable(address: str) -> bool:
+    """Tell whether a host answers; a download without a network retries for most of a minute."""
+    parts = urlsplit(address)
+    if parts.scheme in urllib.request.getproxies():
+        return True
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 443), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+def no_weights(name: str, reason: str) -> DependencyError:
+    """Return the error of weights that cannot be fetched: what to fetch, and where to put it."""
+    return DependencyError(
+        f"backbone.pretrained: the published weights of {name} cannot be fetched ({reason}); "
+        f"download {_address(published(name))} where there is a network and give "
+        "backbone.checkpoint=FILE, or train from scratch with backbone.pretrained=false"
+    )
+
+
+def find_sizes(body: nn.Module, name: str, in_channels: int, stride: int) -> tuple[int, int | None]:
+    """Find by trying which inputs a model takes.
+
+    Args:
+      body: the model.
+      name: timm's name of it.
+      in_channels: bands.
+      stride: its largest stride, pixels.
+
+    Returns:
+      The smallest edge of an input, pixels, and the only one where there is only one.
+
+    Raises:
+      ConfigError: none was found.
+    """
+    sizes = sorted({-(-size // stride) * stride for size in _SIZES})
+    least = next((s for s in sizes if _runs(body, in_channels, s, s)), None)
+    cfg = published(name)
+    if not cfg.fixed_input_size and least is not None:
+        return least, None
+    own = int(cfg.input_size[-1])
+    if least is not None and _runs(body, in_channels, own + stride, own + 2 * stride):
+        return least, None
+    if _runs(body, in_channels, own, own):
+        return own, own
+    raise ConfigError(f"backbone.name={name}: it runs on no input of {sizes[0]} to {sizes[-1]} px")
+
+
+def _runs(body: nn.Module, in_channels: int, height: int, width: int) -> bool:
+    training = body.training
+    body.eval()
+    try:
+        with torch.no_grad():
+            body(torch.zeros(1, in_channels, height, width))
+    except (RuntimeError, AssertionError, IndexError, ValueError):
+        return False
+    finally:
+        body.train(training)
+    return True

@@ -1,0 +1,130 @@
+"""Reading weights files and fitting them to a network."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from geomm.errors import DataError
+
+_LOG = logging.getLogger("geomm")
+#: What trainers put before the names of a backbone's tensors.
+_PREFIXES = ("module.", "backbone.", "body.")
+
+
+def read_weights(path: str) -> dict[str, Tensor]:
+    """Read the tensors of a weights file, without running any code that it may hold.
+
+    Args:
+      path: safetensors, or a pickle of tensors only, bare or under ``state_dict`` or ``model``.
+
+    Returns:
+      Tensor by name, prefixes such as ``module.`` and ``backbone.`` taken off.
+
+    Raises:
+      DataError: the file is missing, damaged, or holds more than tensors.
+    """
+    try:
+        content = _read(path)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"backbone.checkpoint: {path} cannot be read as weights ({reason}); expected "
+            "safetensors or a torch file of tensors only"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = content.items() if isinstance(content, Mapping) else ()
+    state = {_bare(str(name)): value for name, value in tensors if isinstance(value, Tensor)}
+    if not state:
+        raise DataError(f"backbone.checkpoint: {path} holds no named tensors")
+    return state
+
+
+def _read(path: str) -> object:
+    if not path.endswith(".safetensors"):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _bare(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def count_shared(body: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Count the network's tensors that ``state`` holds, by timm's names or by the network's own.
+
+    Where only features are asked for, timm joins the names of nested stages by underscores, or puts
+    ``model.`` before them all.
+    """
+    flat = {name.replace(".", "_") for name in state}
+    own = (name.removeprefix("model.").replace(".", "_") for name in body.state_dict())
+    return sum(name in flat for name in own)
+
+
+def load_weights(body: nn.Module, state: Mapping[str, Tensor], in_channels: int) -> int:
+    """Copy the tensors that fit by name and shape; a first layer for other bands is adapted.
+
+    Returns:
+      How many of the network's tensors were set.
+    """
+    own = body.state_dict()
+    fitting = {}
+    for name, value in state.items():
+        target = own.get(name)
+        if target is not None and _differs_in_bands(value, target, in_channels):
+            value = adapt_bands(value, in_channels)
+        if target is not None and value.shape == target.shape:
+            fitting[name] = value
+    body.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
+def _differs_in_bands(found: Tensor, wanted: Tensor, in_channels: int) -> bool:
+    same = found.ndim == wanted.ndim == 4 and found.shape[::2] == wanted.shape[::2]
+    return bool(same and wanted.shape[1] == in_channels != found.shape[1])
+
+
+def adapt_bands(weight: Tensor, in_channels: int) -> Tensor:
+    """Return a first layer's weights for another number of bands.
+
+    The filters are repeated in turn, so that the first bands keep theirs, and scaled so that their
+    sum stays as large; for a single band they are added.
+
+    Args:
+      weight: (out, in, h, w).
+      in_channels: bands of the result.
+    """
+    had = weight.shape[1]
+    if in_channels == 1:
+        return weight.sum(1, keepdim=True)
+    order = torch.arange(in_channels) % had
+    return weight[:, order] * (had / in_channels)
+
+
+def report_loaded(path: str, loaded: int, total: int) -> None:
+    """Say how much of a network a weights file set.
+
+    Raises:
+      DataError: nothing.
+    """
+    if not loaded:
+        raise DataError(
+            f"backbone.checkpoint: none of the {total} tensors of this backbone is in {path}; "
+            "expected weights of the same model"
+        )
+    level = logging.INFO if loaded == total else logging.WARNING
+    _LOG.log(level, "%s: %d of the backbone's %d tensors loaded", path, loaded, total)
