@@ -35,6 +35,7 @@ def scene(tmp_path):
     return reader, labels, pixels, cover
 
 
+@steady
 @given(st.integers(1, 40_000), st.integers(1, 40_000), st.integers(1, 2048))
 def test_blocks_are_from_half_a_window_to_eight_windows(width, height, window):
     size = block_size(width, height, window)
