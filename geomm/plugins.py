@@ -20,9 +20,7 @@ from geomm.registry import GROUPS, Kind
 
 ENTRY_POINT_GROUP = "geomm.plugins"
 #: Constructor arguments that geomm fills in while building, and that no config holds.
-WIRED = frozenset(
-    {"augment", "features", "in_channels", "in_index", "num_classes", "seed", "spec", "task"}
-)
+WIRED = frozenset({"augment", "features", "in_channels", "in_index", "num_classes", "seed", "spec", "task"})
 
 
 def installed_plugins() -> tuple[str, ...]:
@@ -66,8 +64,7 @@ def _import(module: str) -> None:
             raise GeommError(f"plugin {module!r} needs {error.name!r}: pip install it") from error
         beside = [p[:-3] for p in os.listdir() if p.endswith(".py")]
         raise ConfigError(
-            f"plugins: no module {module!r} on the path or in {os.getcwd()}; "
-            f"{did_you_mean(module, beside)}"
+            f"plugins: no module {module!r} on the path or in {os.getcwd()}; {did_you_mean(module, beside)}"
         ) from error
 
 

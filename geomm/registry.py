@@ -26,8 +26,8 @@ from geomm.errors import ConfigError, did_you_mean
 T = TypeVar("T", bound=type)
 
 
-def _child(parent: Registry, location: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope="geomm", locations=[location])
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope="geomm", locations=list(locations))
 
 
 def _root(name: str, location: str) -> Registry:
@@ -78,7 +78,7 @@ MODELS = _child(MMENGINE_MODELS, "geomm.models")
 DATASETS = _child(MMENGINE_DATASETS, "geomm.datasets")
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, "geomm.transforms")
 METRICS = _child(MMENGINE_METRICS, "geomm.metrics")
-HOOKS = _child(MMENGINE_HOOKS, "geomm.engine")
+HOOKS = _child(MMENGINE_HOOKS, "geomm.engine.hooks", "geomm.engine.progress")
 
 BACKBONES = Kind("backbone", MODELS)
 NECKS = Kind("neck", MODELS)

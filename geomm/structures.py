@@ -96,10 +96,8 @@ class BandStatistics:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> BandStatistics:
-        return cls(
-            *(tuple(float(x) for x in data[key]) for key in ("min", "max", "mean", "std")),
-            count=int(data["count"]),
-        )
+        low, high, mean, std = (tuple(float(x) for x in data[key]) for key in ("min", "max", "mean", "std"))
+        return cls(low, high, mean, std, int(data["count"]))
 
 
 @dataclass(frozen=True)
@@ -194,9 +192,7 @@ class RasterSample:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-def make_classes(
-    names: Sequence[str], values: Sequence[int] | None = None
-) -> tuple[ClassSpec, ...]:
+def make_classes(names: Sequence[str], values: Sequence[int] | None = None) -> tuple[ClassSpec, ...]:
     """Return classes with default colours; values count from 1 where none are given."""
     numbers = range(1, len(names) + 1) if values is None else values
     return tuple(

@@ -13,10 +13,7 @@ def test_far_names_are_listed_only():
 
 
 def test_long_lists_are_cut():
-    assert (
-        did_you_mean("x", [f"n{i:02d}" for i in range(40)], limit=2)
-        == "allowed: n00, n01, … (40 in all)"
-    )
+    assert did_you_mean("x", [f"n{i:02d}" for i in range(40)], limit=2) == "allowed: n00, n01, … (40 in all)"
 
 
 def test_a_config_error_is_a_line_a_problem_and_travels_between_processes():

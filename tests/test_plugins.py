@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from tests.engine.conftest import tiny  # noqa: F401
 
 from geomm.config.check import check
 from geomm.errors import ConfigError
 from geomm.plugins import default_options, load_plugins, named_plugins
+from tests.engine.conftest import tiny  # noqa: F401
 
 PARTS = [
     "backbone=TinyBackbone",
@@ -41,9 +41,7 @@ def test_the_worked_example_trains_and_maps(tiny, tmp_path, root):  # noqa: F811
     assert "my_plugin: epoch 2 is done" in log
     infer = [sys.executable, "tools/infer.py", f"model={tmp_path / 'model.dlpk'}", tiny[0][8:]]
     infer[-1] = f"input={tiny[0].partition('=')[2]}"
-    without = subprocess.run(
-        [*infer, f"output={tmp_path / 'o'}"], cwd=root, capture_output=True, text=True
-    )
+    without = subprocess.run([*infer, f"output={tmp_path / 'o'}"], cwd=root, capture_output=True, text=True)
     assert without.returncode == 1
     assert "plugins=['my_plugin']: give the same" in without.stderr
     done = subprocess.run(
@@ -62,7 +60,7 @@ def test_plugins_are_read_from_a_command_line():
 def test_a_module_that_is_not_there_is_a_config_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_plugin.py").write_text("")
-    with pytest.raises(ConfigError, match="no module 'my_plugn'.*did you mean 'my_plugin'"):
+    with pytest.raises(ConfigError, match=r"no module 'my_plugn'.*did you mean 'my_plugin'"):
         load_plugins(["my_plugn"])
 
 
@@ -75,7 +73,10 @@ def test_a_package_brings_config_groups_of_its_own(tmp_path, monkeypatch, root):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     load_plugins(["brings_configs"])
-    given = [f"dataset.images={root / 'pyproject.toml'}", f"dataset.labels={root / 'pyproject.toml'}"]
+    given = [
+        f"dataset.images={root / 'pyproject.toml'}",
+        f"dataset.labels={root / 'pyproject.toml'}",
+    ]
     assert check("train", [*given, "head=odd_unet"], ["brings_configs"]).problems == ()
     assert check("train", [*given, "head=odd_unet"]).problems != ()
 

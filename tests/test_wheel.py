@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tests.engine.conftest import tiny  # noqa: F401
 
 
@@ -13,7 +14,8 @@ def installed(tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(root)], check=True
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(root)],
+        check=True,
     )
     wheel = next(folder.glob("*.whl"))
     site = folder / "site"

@@ -51,9 +51,7 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         groups = _Groups(root, plugins)
         chosen, values = groups.split(parsed)
         problems += groups.problems(chosen)
-        base = _compose_chosen(
-            root, [item for item in chosen if groups.exists(item)], plugins, problems
-        )
+        base = _compose_chosen(root, [item for item in chosen if groups.exists(item)], plugins, problems)
         if base is None:
             return Checked(tuple(problems), tuple(overrides))
         additions = _apply(base, values, problems)
@@ -214,9 +212,7 @@ def _unknown_key(base: DictConfig, key: str) -> tuple[Problem | None, bool]:
         if part not in list(node):
             if _is_open(node, root=depth == 0):
                 return None, True
-            return _no_key(
-                key, parts[:depth], [*map(str, node), *(["experiment"] * (depth == 0))]
-            ), False
+            return _no_key(key, parts[:depth], [*map(str, node), *(["experiment"] * (depth == 0))]), False
         node = None if OmegaConf.is_missing(node, part) else node._get_node(part)
         if node is not None and not isinstance(node, DictConfig | ListConfig):
             node = node._value() if depth + 1 < len(parts) else None
@@ -230,9 +226,7 @@ def _is_open(node: DictConfig, *, root: bool) -> bool:
     if root:
         return False
     children = [None if OmegaConf.is_missing(node, key) else node[key] for key in node]
-    return all(
-        child is None or (isinstance(child, DictConfig) and "type" in child) for child in children
-    )
+    return all(child is None or (isinstance(child, DictConfig) and "type" in child) for child in children)
 
 
 def _no_key(key: str, parent: Sequence[str], allowed: Sequence[str]) -> Problem:

@@ -29,9 +29,7 @@ def config_dir() -> Path:
 
 def register_resolvers() -> None:
     """Give configs ``${tuple:1,2,3}``, since YAML has no tuples and some layers insist on them."""
-    OmegaConf.register_new_resolver(
-        "tuple", lambda *items: {_TUPLE_MARK: list(items)}, replace=True
-    )
+    OmegaConf.register_new_resolver("tuple", lambda *items: {_TUPLE_MARK: list(items)}, replace=True)
 
 
 def plugin_config_dirs(modules: Sequence[str]) -> list[str]:

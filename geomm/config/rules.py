@@ -143,11 +143,7 @@ def _select(cfg: DictConfig, path: str) -> tuple[bool, Any]:
     try:
         for part in parents:
             node = node.get(part) if isinstance(node, DictConfig) else None
-        if (
-            not isinstance(node, DictConfig)
-            or last not in list(node)
-            or OmegaConf.is_missing(node, last)
-        ):
+        if not isinstance(node, DictConfig) or last not in list(node) or OmegaConf.is_missing(node, last):
             return False, None
         value = node[last]
     except OmegaConfBaseException:
@@ -174,9 +170,7 @@ def _nearest(item: str) -> str:
         return f"; there is no folder {str(folder)!r}"
     names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
     near = difflib.get_close_matches(Path(item).name, names, n=1)
-    return (
-        f"; did you mean {str(folder / near[0])!r}?" if near else f" in {str(folder.resolve())!r}"
-    )
+    return f"; did you mean {str(folder / near[0])!r}?" if near else f" in {str(folder.resolve())!r}"
 
 
 def _class_problems(cfg: DictConfig) -> list[Problem]:

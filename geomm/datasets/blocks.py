@@ -178,15 +178,11 @@ def _scan_block(
     for kind in np.unique(mask[mask != IGNORE_INDEX]):
         places = np.argwhere(mask == kind)
         scan.classes[block, kind] = len(places)
-        chosen = (
-            places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
-        )
-        scan.anchors[block, kind, : len(chosen)] = chosen + [window.row, window.col]
+        chosen = places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
+        scan.anchors[block, kind, : len(chosen)] = chosen + np.array([window.row, window.col])
 
 
-def merge_statistics(
-    scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]
-) -> BandStatistics:
+def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]) -> BandStatistics:
     """Merge the moments of the chosen blocks of every scene."""
     return merge_moments(
         [
@@ -212,14 +208,12 @@ def merge_moments(parts: Sequence[NDArray[np.float64]]) -> BandStatistics:
         mean = mean + delta * n / total
         count, low, high = total, np.minimum(low, lo), np.maximum(high, hi)
     std = np.sqrt(squares / count)
-    return BandStatistics(
-        *(tuple(float(x) for x in values) for values in (low, high, mean, std)), count=int(count[0])
-    )
+    merged = (tuple(float(x) for x in values) for values in (low, high, mean, std))
+    lowest, highest, means, deviations = merged
+    return BandStatistics(lowest, highest, means, deviations, int(count[0]))
 
 
-def assign_blocks(
-    classes: NDArray[np.int64], *, val: float, test: float, seed: int
-) -> NDArray[np.int8]:
+def assign_blocks(classes: NDArray[np.int64], *, val: float, test: float, seed: int) -> NDArray[np.int8]:
     """Assign blocks to splits so that each gets its share of every class's labelled pixels.
 
     Blocks with the rarest classes are placed first, each where it is missed most.

@@ -148,9 +148,7 @@ class Chips:
                 _LOG.warning("no pixel of class %s in these chips", ", ".join(missing))
         return make_table([], values, classes=classes, background=self.background is True)
 
-    def _assign(
-        self, infos: Sequence[RasterInfo], per_class: NDArray[np.int64]
-    ) -> NDArray[np.int8]:
+    def _assign(self, infos: Sequence[RasterInfo], per_class: NDArray[np.int64]) -> NDArray[np.int8]:
         groups = _overlapping_groups(infos)
         totals = np.zeros((groups.max() + 1, per_class.shape[1]), np.int64)
         np.add.at(totals, groups, per_class)
@@ -266,11 +264,11 @@ def _overlapping_groups(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
     graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(count, count))
     number, groups = connected_components(graph, directed=False)
     if number > 4:
-        return groups  # type: ignore[no-any-return]
+        return np.asarray(groups, np.intp)
     width = np.median(bounds[:, 2] - bounds[:, 0]) * 4
     cells = np.floor((bounds[:, :2] - bounds[:, :2].min(0)) / max(width, 1e-9)).astype(int)
     _, inverse = np.unique(cells, axis=0, return_inverse=True)
-    return inverse.ravel()
+    return np.asarray(inverse.ravel(), np.intp)
 
 
 def _placed(infos: Sequence[RasterInfo]) -> bool:

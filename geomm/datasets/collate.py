@@ -19,9 +19,7 @@ def collate_raster(samples: Sequence[RasterSample]) -> dict[str, Any]:
       (B, H, W) uint8 where the samples have one.
     """
     batch: dict[str, Any] = {
-        "inputs": torch.from_numpy(
-            np.stack([s.image.astype(np.float32, copy=False) for s in samples])
-        ),
+        "inputs": torch.from_numpy(np.stack([s.image.astype(np.float32, copy=False) for s in samples])),
         "valid": torch.from_numpy(np.stack([s.valid for s in samples])),
         "name": [s.name for s in samples],
     }

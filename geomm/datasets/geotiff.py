@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -124,15 +125,21 @@ class GeoTiffScenes:
         table = make_table(
             [labels for _, labels in both], values, classes=self.classes, background=self.background
         )
-        scans = [self._scan(reader, labels, numbers, cache) for reader, labels in both]
-        splits = self._assign(scans, len(opened), own_val)
+        tried = [self._scan_or_skip(*pair, numbers, cache) for pair in both]
+        trained, checked = (
+            sum(scan is not None for scan in part) for part in (tried[: len(opened)], tried[len(opened) :])
+        )
+        if not trained or (own_val and not checked):
+            what = "scenes" if not trained else "scenes of dataset.val_images"
+            raise DataError(f"none of the {what} can be read; the log says why")
+        both = [pair for pair, scan in zip(both, tried, strict=True) if scan is not None]
+        scans = [scan for scan in tried if scan is not None]
+        splits = self._assign(scans, trained, own_val)
         self._scenes = [
             Scene(reader, labels, scan, assigned)
             for (reader, labels), scan, assigned in zip(both, scans, splits, strict=True)
         ]
-        train_pixels = sum(
-            scan.classes[s == 0].sum(0) for scan, s in zip(scans, splits, strict=True)
-        )
+        train_pixels = sum(scan.classes[s == 0].sum(0) for scan, s in zip(scans, splits, strict=True))
         self.spec = RasterSpec(
             bands=numbers,
             band_names=tuple(first.band_names[band - 1] for band in numbers),
@@ -195,9 +202,7 @@ class GeoTiffScenes:
                 failed.append(str(error))
                 _LOG.warning("left out: %s", error)
         if not opened:
-            raise DataError(
-                f"none of the {len(scenes)} scenes can be used: {failed[0] if failed else ''}"
-            )
+            raise DataError(f"none of the {len(scenes)} scenes can be used: {failed[0] if failed else ''}")
         if failed:
             _LOG.warning("%d of %d scenes left out", len(failed), len(scenes))
         return opened
@@ -214,8 +219,24 @@ class GeoTiffScenes:
                     for row in range(0, info.height, step)
                     for col in range(0, info.width, step)
                 ]
-                values |= distinct_values(labels.raster, windows)
+                try:
+                    values |= distinct_values(labels.raster, windows)
+                except DataError:
+                    # Scanning the scene meets the damage again, and leaves it out.
+                    if self.on_error != "skip":
+                        raise
         return sorted(values)
+
+    def _scan_or_skip(
+        self, reader: RasterReader, labels: SceneLabels, bands: Sequence[int], cache: Path
+    ) -> BlockScan | None:
+        try:
+            return self._scan(reader, labels, bands, cache)
+        except DataError as error:
+            if self.on_error != "skip":
+                raise
+            _LOG.warning("left out: %s", error)
+            return None
 
     def _scan(
         self, reader: RasterReader, labels: SceneLabels, bands: Sequence[int], cache: Path
@@ -223,16 +244,15 @@ class GeoTiffScenes:
         wanted = self.split_options["block_px"]
         info = reader.info
         size = (
-            block_size(info.width, info.height, self.window_px)
-            if wanted in (None, "auto")
-            else int(wanted)
+            block_size(info.width, info.height, self.window_px) if wanted in (None, "auto") else int(wanted)
         )
-        key = scan_key(
-            reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched]
-        )
+        key = scan_key(reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched])
         file = cache / f"scan_{key}.npz"
         if file.is_file():
-            return BlockScan.load(file)
+            try:
+                return BlockScan.load(file)
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+                _LOG.warning("%s is damaged; the scene is scanned again", file)
         scan = scan_scene(reader, labels, bands=bands, size=size, seed=self.seed)
         scan.save(file)
         return scan
@@ -335,7 +355,8 @@ def _check_like(reader: RasterReader, bands: Sequence[int], first: str, count: i
     info = reader.info
     if max(bands) > info.count or (count is not None and len(info.image_bands) != count):
         raise DataError(
-            f"{info.path} has {len(info.image_bands)} bands, {first} has {count or max(bands)}; choose common ones with dataset.bands"
+            f"{info.path} has {len(info.image_bands)} bands, {first} has {count or max(bands)}; "
+            "choose common ones with dataset.bands"
         )
     one, two = info.georeference.crs, read_info(first).georeference.crs
     if one and two and not same_crs(one, two):

@@ -57,9 +57,7 @@ class SceneLabels:
         assert self.table is not None
         if self.vector is not None:
             index_of = self.table.index_of if self.vector.names is not None else self.table.only
-            return self.vector.burn(
-                window, index_of, fill=self.table.fill, all_touched=self.all_touched
-            )
+            return self.vector.burn(window, index_of, fill=self.table.fill, all_touched=self.all_touched)
         assert self.raster is not None
         values, valid = self.raster.read(window, [1])
         return self.table.look_up(values[0], valid)
@@ -109,21 +107,18 @@ class LabelTable:
 
 
 def is_vector(path: str) -> bool:
+    """Return whether a path names a vector layer, by its ending."""
     return Path(path).suffix.lower() in VECTOR_ENDINGS or path.startswith("PG:")
 
 
-def open_labels(
-    path: str, scene: RasterInfo, *, label_field: str | None, all_touched: bool
-) -> SceneLabels:
+def open_labels(path: str, scene: RasterInfo, *, label_field: str | None, all_touched: bool) -> SceneLabels:
     """Open the labels of a scene: a vector layer, or a raster on any grid with a CRS."""
     if is_vector(path):
         vector = VectorLabels.open(path, scene, label_field=label_field)
         return SceneLabels(vector=vector, all_touched=all_touched)
     reader = RasterReader(path, like=scene)
     if reader.source.dtype.startswith(("float", "complex")):
-        raise DataError(
-            f"{path}: labels of type {reader.source.dtype}; expected whole class values"
-        )
+        raise DataError(f"{path}: labels of type {reader.source.dtype}; expected whole class values")
     return SceneLabels(raster=reader)
 
 
@@ -164,9 +159,7 @@ def make_table(
     return table
 
 
-def _vector_table(
-    vectors: Sequence[VectorLabels], classes: Classes, background: bool | str
-) -> LabelTable:
+def _vector_table(vectors: Sequence[VectorLabels], classes: Classes, background: bool | str) -> LabelTable:
     columns = [item.names for item in vectors if item.names is not None]
     if not columns:
         names = _names(classes) or [ONLY_CLASS]
@@ -228,9 +221,7 @@ def _names(classes: Classes) -> list[str]:
     if classes is None:
         return []
     return list(
-        dict.fromkeys(
-            str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes)
-        )
+        dict.fromkeys(str(name) for name in (classes.values() if isinstance(classes, Mapping) else classes))
     )
 
 
@@ -262,21 +253,15 @@ def _choose(
     present = {aliases[name] for name in found}
     empty = [name for index, name in enumerate(names) if index not in present]
     if empty:
-        raise DataError(
-            f"no {what} of class {', '.join(empty)}; take it from dataset.classes or label some"
-        )
+        raise DataError(f"no {what} of class {', '.join(empty)}; take it from dataset.classes or label some")
     return make_classes(names, values), aliases
 
 
-def _with_background(
-    classes: tuple[ClassSpec, ...], add: bool
-) -> tuple[tuple[ClassSpec, ...], int]:
+def _with_background(classes: tuple[ClassSpec, ...], add: bool) -> tuple[tuple[ClassSpec, ...], int]:
     if not add:
         return classes, 0
     if any(item.value == 0 for item in classes):
-        raise DataError(
-            "dataset.background=true needs class value 0 free; give that class another value"
-        )
+        raise DataError("dataset.background=true needs class value 0 free; give that class another value")
     return (ClassSpec(0, BACKGROUND, (225, 225, 220)), *classes), 1
 
 
@@ -285,9 +270,7 @@ def distinct_values(reader: RasterReader, windows: Sequence[PixelWindow]) -> set
     found: set[int] = set()
     for window in windows:
         values, valid = reader.read(window, [1])
-        found |= {
-            int(value) for value in np.unique(values[0][valid]) if not math.isnan(float(value))
-        }
+        found |= {int(value) for value in np.unique(values[0][valid]) if not math.isnan(float(value))}
     return found
 
 

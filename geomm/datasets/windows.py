@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,16 +40,14 @@ class Scene:
         mask[~valid | (self._splits_of(window) != split)] = IGNORE_INDEX
         info = self.reader.info
         name = f"{info.path} [{window.col}, {window.row}]"
-        return RasterSample(
-            pixels, valid, mask, info.georeference.shifted(window.col, window.row), name
-        )
+        return RasterSample(pixels, valid, mask, info.georeference.shifted(window.col, window.row), name)
 
     def _splits_of(self, window: PixelWindow) -> NDArray[np.int8]:
         """Return the split (h, w) that each pixel's block belongs to."""
         scan = self.scan
         rows = np.clip((window.row + np.arange(window.height)) // scan.size, 0, scan.rows - 1)
         cols = np.clip((window.col + np.arange(window.width)) // scan.size, 0, scan.cols - 1)
-        return self.splits[rows[:, None] * scan.cols + cols[None, :]]
+        return np.asarray(self.splits[rows[:, None] * scan.cols + cols[None, :]])
 
 
 class RandomWindows(Dataset[RasterSample]):
@@ -79,9 +78,7 @@ class RandomWindows(Dataset[RasterSample]):
     ) -> None:
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
         self.count, self.balance, self.augment, self.seed = count, balance, augment, seed
-        blocks = [
-            (s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)
-        ]
+        blocks = [(s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)]
         self._blocks = np.array(blocks, dtype=np.int64).reshape(-1, 2)
         per_class = np.array([scenes[s].scan.classes[b] for s, b in blocks], dtype=np.float64)
         self._present = np.flatnonzero(per_class.sum(0) > 0)
@@ -143,9 +140,7 @@ class BlockWindows(Dataset[RasterSample]):
       split: ``val`` or ``test``.
     """
 
-    def __init__(
-        self, scenes: Sequence[Scene], *, bands: Sequence[int], window_px: int, split: str
-    ) -> None:
+    def __init__(self, scenes: Sequence[Scene], *, bands: Sequence[int], window_px: int, split: str) -> None:
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
         self.split = SPLITS.index(split)
         self._cells: list[tuple[int, PixelWindow]] = []
@@ -162,8 +157,8 @@ class BlockWindows(Dataset[RasterSample]):
         lefts = np.linspace(0, whole.width, across + 1).round().astype(int) + whole.col
         return [
             PixelWindow(int(left), int(top), int(right - left), int(bottom - top))
-            for top, bottom in zip(tops[:-1], tops[1:], strict=True)
-            for left, right in zip(lefts[:-1], lefts[1:], strict=True)
+            for top, bottom in pairwise(tops)
+            for left, right in pairwise(lefts)
         ]
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ def largest_batch(model: nn.Module, make_batch: Any, *, most: int = 256) -> int:
     """
     fits, size = 1, 1
     while size <= most:
-        trial = copy.deepcopy(model).train()
+        trial: Any = copy.deepcopy(model).train()
         try:
             data = trial.data_preprocessor(make_batch(size), True)
             losses = trial(**data, mode="loss")

@@ -81,9 +81,7 @@ class EpochCheckpointHook(Hook):
         runner.message_hub.update_info(_STATE, state)
         if self.patience is not None and state["waited"] >= self.patience:
             runner.train_loop.stop_training = True
-            runner.logger.info(
-                "no better %s for %d validations: stopping", self.monitor, self.patience
-            )
+            runner.logger.info("no better %s for %d validations: stopping", self.monitor, self.patience)
         if better:
             save_checkpoint(runner, BEST)
         save_checkpoint(runner, LAST)

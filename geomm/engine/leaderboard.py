@@ -47,9 +47,7 @@ def collect(folder: Path) -> list[dict[str, Any]]:
             metrics = json.loads((run / METRICS_FILE).read_text(encoding="utf-8"))
             monitor = metrics["monitor"]
             greater = monitor["rule"] == "greater"
-            scalars = {
-                k: v for k, v in metrics["val"].items() if isinstance(v, float) and "/" not in k
-            }
+            scalars = {k: v for k, v in metrics["val"].items() if isinstance(v, float) and "/" not in k}
             row |= {"status": "done", "score": monitor["value"], "metric": monitor["name"]}
             row |= scalars | {
                 "seconds": round(metrics["seconds"]),

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 
 def build_loader(
-    dataset: Dataset[Any],
+    dataset: Any,
     *,
     batch_size: int,
     workers: int | str,
@@ -54,9 +54,7 @@ def build_loader(
 
 def auto_workers() -> int:
     """Return one less than the usable cores, from 0 to 8."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(0, min(cores - 1, 8))
 
 

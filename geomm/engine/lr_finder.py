@@ -55,7 +55,7 @@ def find_lr(
       highest: last rate, reached after ``steps`` steps unless the loss blows up before.
       steps: how many batches to spend.
     """
-    trial = copy.deepcopy(model).train()
+    trial: Any = copy.deepcopy(model).train()
     wrapper = _wrapper(trial, {**optimizer, "lr": lowest})
     factor = (highest / lowest) ** (1 / max(steps - 1, 1))
     lrs: list[float] = []

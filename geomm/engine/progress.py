@@ -64,9 +64,7 @@ class ProgressHook(Hook):
             console=Console(stderr=True),
         )
         self._bar.start()
-        self._task = self._bar.add_task(
-            "training", total=runner.max_iters, completed=runner.iter, detail=""
-        )
+        self._task = self._bar.add_task("training", total=runner.max_iters, completed=runner.iter, detail="")
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

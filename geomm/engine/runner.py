@@ -33,9 +33,7 @@ class TrainingRunner(Runner):
     geomm_training = False
     device: torch.device = torch.device("cpu")
 
-    def build_logger(
-        self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any
-    ) -> MMLogger:
+    def build_logger(self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """Send mmengine's own messages to its log file; the console has geomm's."""
         logger = super().build_logger(log_level=log_level, log_file=log_file, **kwargs)
         for handler in logger.handlers:
@@ -149,9 +147,7 @@ def make_runner(
         custom_hooks=[
             EpochSeedHook(seed=config["seed"]),
             ProgressHook(monitor=task.monitor, plain=config["runtime"]["plain_progress"]),
-            EpochCheckpointHook(
-                monitor=task.monitor, rule=task.monitor_rule, patience=schedule["patience"]
-            ),
+            EpochCheckpointHook(monitor=task.monitor, rule=task.monitor_rule, patience=schedule["patience"]),
             *(dict(hook) for hook in (config.get("hooks") or {}).values() if hook),
         ],
         visualizer={
@@ -179,9 +175,7 @@ def _default_hooks() -> dict[str, Any]:
     }
 
 
-def _optim_wrapper(
-    schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device
-) -> dict[str, Any]:
+def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device) -> dict[str, Any]:
     optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
     wrapper: dict[str, Any] = {
         "type": "OptimWrapper",
@@ -191,9 +185,7 @@ def _optim_wrapper(
     if schedule["clip_grad_norm"]:
         wrapper["clip_grad"] = {"max_norm": float(schedule["clip_grad_norm"])}
     if device.type == "cuda" and runtime["amp"] is not False:
-        bf16 = runtime["amp"] == "bf16" or (
-            runtime["amp"] == "auto" and torch.cuda.is_bf16_supported()
-        )
+        bf16 = runtime["amp"] == "bf16" or (runtime["amp"] == "auto" and torch.cuda.is_bf16_supported())
         wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16" if bf16 else "float16"}
         wrapper |= {} if bf16 else {"loss_scale": "dynamic"}
     return wrapper

@@ -182,7 +182,8 @@ class _Run:
         best = runner.best
         if best["score"] is None and not interrupted:
             raise DataError(
-                f"the validation metric {self.task.monitor!r} was never a number; is the validation set labelled?"
+                f"the validation metric {self.task.monitor!r} was never a number; "
+                "is the validation set labelled?"
             )
         metrics = {
             "task": self.task.name,
@@ -214,9 +215,7 @@ class _Run:
         history = runner.history()
         draw_curves(history, figures / "curves.png")
         model = runner.bare_model.eval()
-        self.task.draw_figures(
-            Finished(model, self.spec, self.source, evaluations, history, figures)
-        )
+        self.task.draw_figures(Finished(model, self.spec, self.source, evaluations, history, figures))
         package = save_package(
             self.folder / "model.dlpk",
             model=model,
@@ -226,9 +225,7 @@ class _Run:
             metrics=metrics,
             figures=figures,
         )
-        headline = ", ".join(
-            f"{key} {value:.4f}" for key, value in metrics["val"].items() if "/" not in key
-        )
+        headline = ", ".join(f"{key} {value:.4f}" for key, value in metrics["val"].items() if "/" not in key)
         _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline)
         _LOG.info("package %s, metrics.json and figures/ beside it", package)
 
@@ -246,7 +243,5 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise GeommError(f"runtime.device: found {name!r}, expected auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise GeommError(
-            f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto"
-        )
+        raise GeommError(f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto")
     return device

@@ -18,9 +18,7 @@ CPU_BATCH = 4
 _MOST = 128
 
 
-def accelerate(
-    score: Score, spec: RasterSpec, options: RasterOptions, device: torch.device
-) -> Score:
+def accelerate(score: Score, spec: RasterSpec, options: RasterOptions, device: torch.device) -> Score:
     """Wrap a score function with precision, asynchronous copies and test-time augmentation."""
     autocast = _autocast(options.precision, device)
     layout = torch.channels_last if device.type == "cuda" else torch.preserve_format

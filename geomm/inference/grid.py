@@ -30,9 +30,7 @@ class TileGrid:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_px < self.tile_px:
-            raise ValueError(
-                f"an overlap of {self.overlap_px} px does not fit tiles of {self.tile_px} px"
-            )
+            raise ValueError(f"an overlap of {self.overlap_px} px does not fit tiles of {self.tile_px} px")
 
     @cached_property
     def tops(self) -> tuple[int, ...]:

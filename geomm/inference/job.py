@@ -89,9 +89,7 @@ class SceneJob:
 
     def bands(self, product: str) -> list[tuple[int, int, Path]]:
         """Return first row, height and file of every band of a product."""
-        return [
-            (*self.grid.band(row), self.chunk(product, row)) for row in range(len(self.grid.tops))
-        ]
+        return [(*self.grid.band(row), self.chunk(product, row)) for row in range(len(self.grid.tops))]
 
     def fingerprint(self, *extra: Any) -> str:
         """Return a text that differs whenever a finished band could differ.

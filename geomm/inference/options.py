@@ -66,8 +66,7 @@ class RasterOptions:
         overlap = tile // 4 if overlap is None else overlap
         if not 0 <= overlap < tile:
             raise ConfigError(
-                f"inference.overlap_px: found {overlap}, expected 0 to {tile - 1} for tiles of "
-                f"{tile} px"
+                f"inference.overlap_px: found {overlap}, expected 0 to {tile - 1} for tiles of {tile} px"
             )
         return tile, overlap
 

@@ -57,8 +57,7 @@ def output_names(scenes: Sequence[str]) -> list[str]:
     paths = [Path(scene).absolute() for scene in scenes]
     alike = Counter(path.with_suffix("") for path in paths)
     bases = [
-        path.stem if alike[path.with_suffix("")] == 1 else f"{path.stem}_{path.suffix[1:]}"
-        for path in paths
+        path.stem if alike[path.with_suffix("")] == 1 else f"{path.stem}_{path.suffix[1:]}" for path in paths
     ]
     names = list(bases)
     for depth in range(1, max((len(path.parts) for path in paths), default=1) - 1):

@@ -49,13 +49,12 @@ def read_export(root: str | Path, *, kinds: Sequence[str]) -> Export:
     if not (folder / "images").is_dir():
         inside = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
         raise DataError(
-            f"{folder} has no folder 'images'; expected an export with images and labels, found {', '.join(inside[:8]) or 'nothing'}"
+            f"{folder} has no folder 'images'; expected an export with images and labels, "
+            f"found {', '.join(inside[:8]) or 'nothing'}"
         )
     definition = _json(folder / "esri_model_definition.emd")
     statistics = _json(folder / "esri_accumulated_stats.json")
-    kind = str(
-        definition.get("MetaDataMode") or statistics.get("MetaDataMode") or "Classified_Tiles"
-    )
+    kind = str(definition.get("MetaDataMode") or statistics.get("MetaDataMode") or "Classified_Tiles")
     if kind not in kinds:
         raise DataError(f"{folder} is an export of kind {kind}; this task reads {', '.join(kinds)}")
     pairs = _map_file(folder) or _by_name(folder)
@@ -94,15 +93,11 @@ def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
         if parts:
             pairs.append((parts[0], parts[-1] if len(parts) > 1 else None))
     # A part of an export may lack chips that its map names.
-    return [
-        pair for pair in pairs if pair[0].is_file() or (pair[1] is not None and pair[1].is_file())
-    ]
+    return [pair for pair in pairs if pair[0].is_file() or (pair[1] is not None and pair[1].is_file())]
 
 
 def _by_name(folder: Path) -> list[tuple[Path, Path | None]]:
-    labels = {
-        p.stem: p for p in (folder / "labels").rglob("*") if p.suffix.lower() in RASTER_ENDINGS
-    }
+    labels = {p.stem: p for p in (folder / "labels").rglob("*") if p.suffix.lower() in RASTER_ENDINGS}
     images = sorted(p for p in (folder / "images").rglob("*") if p.suffix.lower() in RASTER_ENDINGS)
     return [(image, labels.get(image.stem)) for image in images]
 
@@ -119,8 +114,9 @@ def _classes(
             continue
         names[int(value)] = str(item.get("Name", item.get("ClassName", f"class_{int(value)}")))
         color = item.get("Color")
-        usable = isinstance(color, list) and len(color) == 3
-        if usable and all(isinstance(c, int | float) and 0 <= c <= 255 for c in color):
+        if not isinstance(color, list) or len(color) != 3:
+            continue
+        if all(isinstance(c, int | float) and 0 <= c <= 255 for c in color):
             red, green, blue = (int(c) for c in color)
             colors[int(value)] = (red, green, blue)
     return names, colors

@@ -168,9 +168,7 @@ def _class_lines(layout: MapLayout) -> list[str]:
 
 def _names(layout: MapLayout) -> list[str]:
     names = {item.value: item.name for item in layout.classes}
-    listed = [
-        f"<Category>{escape(names.get(value, ''))}</Category>" for value in range(max(names) + 1)
-    ]
+    listed = [f"<Category>{escape(names.get(value, ''))}</Category>" for value in range(max(names) + 1)]
     return ["<CategoryNames>", *listed, "</CategoryNames>"]
 
 

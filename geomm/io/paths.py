@@ -17,9 +17,7 @@ VECTOR_ENDINGS = (
 )  # fmt: skip
 
 
-def expand(
-    given: str | Path | Sequence[str | Path], endings: Sequence[str] = RASTER_ENDINGS
-) -> list[str]:
+def expand(given: str | Path | Sequence[str | Path], endings: Sequence[str] = RASTER_ENDINGS) -> list[str]:
     """Return the files that a path, glob, folder or list of these means, sorted, each once.
 
     Args:
@@ -41,9 +39,7 @@ def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
     if "://" in item or item.startswith("/vsi") or path.is_file():
         return [item]
     if path.is_dir() and path.suffix.lower() != ".gdb":
-        files = sorted(
-            str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path)
-        )
+        files = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path))
         if not files:
             raise DataError(f"{item}: no file in this folder ends in {', '.join(endings)}")
         return files

@@ -185,9 +185,7 @@ class _Table:
         a, b, c, d, e, f = self.layout.georeference.transform
         geometries = shapely.transform(
             np.array([_outline(piece) for piece in pieces], dtype=object),
-            lambda p: np.stack(
-                [a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1
-            ),
+            lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1),
         )
         crs = self.layout.georeference.crs
         areas = areas_m2(geometries, crs)

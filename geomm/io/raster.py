@@ -142,9 +142,7 @@ class RasterReader:
             ) from error
         return pixels, valid
 
-    def read_overview(
-        self, longest_px: int, bands: Sequence[int]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read_overview(self, longest_px: int, bands: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read the whole raster small, through its overviews: (C, h, w) and what is valid."""
         info = self.info
         scale = min(1.0, longest_px / max(info.width, info.height))

@@ -108,9 +108,7 @@ def read_info(path: str | Path) -> RasterInfo:
 @lru_cache(maxsize=4096)
 def _read(path: str, changed: float) -> RasterInfo:
     with open_raster(path) as source:
-        names = tuple(
-            name or f"band_{index}" for index, name in enumerate(source.descriptions, start=1)
-        )
+        names = tuple(name or f"band_{index}" for index, name in enumerate(source.descriptions, start=1))
         colors = list(source.colorinterp)
         dtype = str(np.result_type(*source.dtypes))
         return RasterInfo(
@@ -174,6 +172,4 @@ def same_crs(first: str, second: str) -> bool:
         return True
     from pyproj import CRS
 
-    return bool(
-        CRS.from_user_input(first).equals(CRS.from_user_input(second), ignore_axis_order=True)
-    )
+    return bool(CRS.from_user_input(first).equals(CRS.from_user_input(second), ignore_axis_order=True))

@@ -30,9 +30,7 @@ def read_layer(path: str | Path) -> Any:
     text = str(path)
     try:
         parquet = text.endswith((".parquet", ".geoparquet"))
-        frame = (
-            geopandas.read_parquet(text) if parquet else geopandas.read_file(text, engine="pyogrio")
-        )
+        frame = geopandas.read_parquet(text) if parquet else geopandas.read_file(text, engine="pyogrio")
     except FileNotFoundError as error:
         raise DataError(f"{text}: there is no such file") from error
     except (ValueError, RuntimeError, OSError) as error:
@@ -61,9 +59,7 @@ class VectorLabels:
     names: NDArray[np.object_] | None
 
     @classmethod
-    def open(
-        cls, path: str | Path, scene: RasterInfo, *, label_field: str | None = None
-    ) -> VectorLabels:
+    def open(cls, path: str | Path, scene: RasterInfo, *, label_field: str | None = None) -> VectorLabels:
         """Open a layer for a scene.
 
         Args:
@@ -140,9 +136,7 @@ class VectorLabels:
         )
 
 
-def _overlapping(
-    geometries: NDArray[np.object_], path: str, scene: RasterInfo
-) -> NDArray[np.bool_]:
+def _overlapping(geometries: NDArray[np.object_], path: str, scene: RasterInfo) -> NDArray[np.bool_]:
     """Return which geometries lie on the scene, at least partly."""
     import shapely
 
@@ -162,12 +156,11 @@ def _in_scene_crs(frame: Any, path: str, scene: RasterInfo) -> Any:
     if frame.crs is None and crs is None:
         return frame
     if frame.crs is None:
-        raise MissingCRSError(
-            f"{path} has no CRS; assign the right one (ogr2ogr -a_srs EPSG:… OUT IN)"
-        )
+        raise MissingCRSError(f"{path} has no CRS; assign the right one (ogr2ogr -a_srs EPSG:… OUT IN)")
     if crs is None:
         raise MissingCRSError(
-            f"{scene.path} has no CRS, so {path} cannot be placed on it; assign one (gdal_edit.py -a_srs EPSG:… FILE)"
+            f"{scene.path} has no CRS, so {path} cannot be placed on it; "
+            "assign one (gdal_edit.py -a_srs EPSG:… FILE)"
         )
     if same_crs(frame.crs.to_wkt(), crs):
         return frame
@@ -190,9 +183,7 @@ def _field(frame: Any, path: str, field: str | None) -> NDArray[np.object_] | No
     )
 
 
-def _usable(
-    geometries: NDArray[np.object_], path: str
-) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+def _usable(geometries: NDArray[np.object_], path: str) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
     """Repair invalid geometries, drop missing ones, and say how many."""
     import shapely
 

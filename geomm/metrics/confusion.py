@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def count_confusion(
-    truth: ArrayLike, prediction: ArrayLike, classes: int, ignore: int
-) -> NDArray[np.int64]:
+def count_confusion(truth: ArrayLike, prediction: ArrayLike, classes: int, ignore: int) -> NDArray[np.int64]:
     """Count pairs of truth and prediction.
 
     Args:
@@ -62,7 +60,5 @@ def summarise(matrix: ArrayLike, names: Sequence[str]) -> dict[str, float]:
         "accuracy": float(np.trace(counts) / total) if total else float("nan"),
     }
     for kind, values in scores.items():
-        result |= {
-            f"{kind}/{name}": float(value) for name, value in zip(names, values, strict=True)
-        }
+        result |= {f"{kind}/{name}": float(value) for name, value in zip(names, values, strict=True)}
     return result

@@ -34,6 +34,8 @@ class SegmentationMetric(BaseMetric):
         self.classes = list(classes)
         self.confusion: NDArray[np.int64] = np.zeros((len(self.classes),) * 2, np.int64)
 
+    results: list[NDArray[np.int64]]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Count a batch: dicts with ``prediction`` and ``mask``, (H, W) class indices."""
         for sample in data_samples:

@@ -90,9 +90,7 @@ class TimmBackbone(nn.Module):
         return tuple(m.permute(0, 3, 1, 2) for m in maps) if self.channels_last else tuple(maps)
 
 
-def _create(
-    name: str, options: dict[str, Any], output_stride: int | None, pretrained: bool
-) -> nn.Module:
+def _create(name: str, options: dict[str, Any], output_stride: int | None, pretrained: bool) -> nn.Module:
     if not pretrained:
         try:
             return create_features(name, options, output_stride, None)

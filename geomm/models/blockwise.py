@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 
-def run_blockwise(
-    body: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor, block_px: int
-) -> list[Tensor]:
+def run_blockwise(body: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor, block_px: int) -> list[Tensor]:
     """Run a network on square blocks and join its maps.
 
     Args:

@@ -108,9 +108,7 @@ class FocalLoss(_PixelLoss):
       gamma: how much easy pixels are faded out, 0 is cross-entropy.
     """
 
-    def __init__(
-        self, *, spec: RasterSpec, class_weight: ClassWeight = None, gamma: float = 2.0
-    ) -> None:
+    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, gamma: float = 2.0) -> None:
         super().__init__(spec, class_weight)
         self.gamma = gamma
 
@@ -139,9 +137,7 @@ class DiceLoss(_PixelLoss):
       smooth: added to both sides of the fraction.
     """
 
-    def __init__(
-        self, *, spec: RasterSpec, class_weight: ClassWeight = None, smooth: float = 1.0
-    ) -> None:
+    def __init__(self, *, spec: RasterSpec, class_weight: ClassWeight = None, smooth: float = 1.0) -> None:
         super().__init__(spec, class_weight)
         self.smooth = smooth
 
@@ -203,10 +199,7 @@ class WeightedLosses(nn.Module):
         self.shares = dict(shares)
 
     def forward(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {
-            f"loss_{name}": self.shares[name] * part(scores, target)
-            for name, part in self.parts.items()
-        }
+        return {f"loss_{name}": self.shares[name] * part(scores, target) for name, part in self.parts.items()}
 
 
 def build_losses(
@@ -223,7 +216,8 @@ def build_losses(
         return WeightedLosses({}, {})
     parts = cfg.get("parts", [cfg]) if isinstance(cfg, Mapping) else cfg
     items = list(parts.values()) if isinstance(parts, Mapping) else list(parts)
-    losses, shares = {}, {}
+    losses: dict[str, nn.Module] = {}
+    shares: dict[str, float] = {}
     for item in items:
         if not item:
             continue

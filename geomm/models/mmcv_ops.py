@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
+import torchvision  # noqa: F401  (its kernels are known to torch.ops from here on)
 from torch import Tensor
 
 from geomm.errors import DependencyError
@@ -180,9 +181,7 @@ def _focal(input: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: f
     p = input.sigmoid()
     log_p = torch.nn.functional.logsigmoid(input)
     log_not = log_p - input  # log(1 - p)
-    loss = torch.where(
-        positive, -alpha * (1 - p) ** gamma * log_p, -(1 - alpha) * p**gamma * log_not
-    )
+    loss = torch.where(positive, -alpha * (1 - p) ** gamma * log_p, -(1 - alpha) * p**gamma * log_not)
     return loss * weight[target.clamp(max=input.shape[1] - 1)][:, None] if weight.numel() else loss
 
 
@@ -197,9 +196,7 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
 ) -> None:
     """The gradient of the sum of ``sigmoid_focal_loss_forward``, into ``grad_input``."""
-    grad_input.copy_(
-        _gradients(lambda x: _focal(x, target, weight, gamma, alpha), [input], None)[0]
-    )
+    grad_input.copy_(_gradients(lambda x: _focal(x, target, weight, gamma, alpha), [input], None)[0])
 
 
 def _gradients(

@@ -80,8 +80,7 @@ class Segmentor(BaseModel):
         classes = scores.argmax(1).to(torch.uint8)
         target = classes if mask is None else _target(mask, valid)
         return [
-            {"prediction": predicted, "mask": truth}
-            for predicted, truth in zip(classes, target, strict=True)
+            {"prediction": predicted, "mask": truth} for predicted, truth in zip(classes, target, strict=True)
         ]
 
     def scores(self, inputs: Tensor) -> Tensor:
@@ -98,8 +97,7 @@ class Segmentor(BaseModel):
         """Pad at the right and bottom to what the backbone takes, mirrored where there is room."""
         height, width = inputs.shape[-2:]
         goal_h, goal_w = (
-            -(-max(size, self.least_px) // self.multiple_px) * self.multiple_px
-            for size in (height, width)
+            -(-max(size, self.least_px) // self.multiple_px) * self.multiple_px for size in (height, width)
         )
         right, bottom = goal_w - width, goal_h - height
         if not (right or bottom):

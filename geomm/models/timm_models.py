@@ -55,14 +55,10 @@ def create_features(
             _LOG.info("%s keeps its own stride: it has no dilated form", name)
         _forget_state(model)
         return model  # type: ignore[no-any-return]
-    raise ConfigError(
-        f"backbone.name={name}: this timm model gives no feature maps ({problem})"
-    ) from problem
+    raise ConfigError(f"backbone.name={name}: this timm model gives no feature maps ({problem})") from problem
 
 
-def _variants(
-    name: str, options: dict[str, Any], output_stride: int | None
-) -> Iterator[dict[str, Any]]:
+def _variants(name: str, options: dict[str, Any], output_stride: int | None) -> Iterator[dict[str, Any]]:
     """Yield the arguments to try, the most wanted first.
 
     Models of one input size are asked to be flexible; the others do not know those words.

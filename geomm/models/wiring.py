@@ -29,9 +29,7 @@ class FeatureInfo:
     stride: int
 
 
-def build_backbone(
-    cfg: Mapping[str, Any], *, in_channels: int, output_stride: int | None
-) -> nn.Module:
+def build_backbone(cfg: Mapping[str, Any], *, in_channels: int, output_stride: int | None) -> nn.Module:
     """Build a backbone for a number of bands.
 
     Args:
@@ -60,9 +58,7 @@ def build_backbone(
     return backbone  # type: ignore[no-any-return]
 
 
-def build_head(
-    cfg: Mapping[str, Any], *, features: Sequence[FeatureInfo], num_classes: int
-) -> nn.Module:
+def build_head(cfg: Mapping[str, Any], *, features: Sequence[FeatureInfo], num_classes: int) -> nn.Module:
     """Build a head over the stages it asks for.
 
     Args:
@@ -74,9 +70,7 @@ def build_head(
     Returns:
       A module whose forward takes the backbone's maps and returns (B, num_classes, h, w).
     """
-    options = {
-        k: v for k, v in cfg.items() if k not in ("type", "tasks", "stages", "output_stride")
-    }
+    options = {k: v for k, v in cfg.items() if k not in ("type", "tasks", "stages", "output_stride")}
     name = str(cfg["type"])
     cls = get(MODELS, name)
     if cls.__module__.partition(".")[0] != "mmseg":
@@ -94,9 +88,7 @@ def _framework_head(
 ) -> nn.Module:
     """Build one of mmseg's decode heads; its own loss stays unused, the segmentor has ours."""
     stages = str(cfg.get("stages", "last"))
-    coarse = [index for index, info in enumerate(features) if info.stride >= 4] or [
-        len(features) - 1
-    ]
+    coarse = [index for index, info in enumerate(features) if info.stride >= 4] or [len(features) - 1]
     if stages == "all":
         wiring: dict[str, Any] = {
             "in_index": coarse,
@@ -110,9 +102,7 @@ def _framework_head(
         fine = coarse[0]
         options = {"c1_channels": 48, **options, "c1_in_channels": features[fine].channels}
         if fine == len(features) - 1:
-            raise ConfigError(
-                f"head {name} needs a finer map beside the last; this backbone has one only"
-            )
+            raise ConfigError(f"head {name} needs a finer map beside the last; this backbone has one only")
     # mmseg's heads insist on a loss of their own; the segmentor's is used instead.
     unused = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
     head = cls(num_classes=num_classes, loss_decode=unused, **wiring, **options)
@@ -122,7 +112,7 @@ def _framework_head(
     return head  # type: ignore[no-any-return]
 
 
-def initialise(module: nn.Module) -> None:
+def initialise(module: Any) -> None:
     """Run a framework module's own initialisation, which its constructor leaves to the runner.
 
     mmengine then lists every parameter on the console; that list is kept back.

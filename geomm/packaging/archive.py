@@ -131,9 +131,7 @@ def _yaml(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     try:
         data = yaml.safe_load(_text(file, archive, CONFIG))
     except yaml.YAMLError as error:
-        raise PackageError(
-            f"{file}: {CONFIG} is not plain YAML ({error})".replace("\n", " ")
-        ) from error
+        raise PackageError(f"{file}: {CONFIG} is not plain YAML ({error})".replace("\n", " ")) from error
     if not isinstance(data, dict):
         raise PackageError(f"{file}: {CONFIG} holds no run")
     return data

@@ -55,8 +55,7 @@ def _raster_keys(spec: RasterSpec) -> dict[str, Any]:
         "MinCellSize": cell,
         "MaxCellSize": cell,
         "Classes": [
-            {"Value": item.value, "Name": item.name, "Color": list(item.color)}
-            for item in spec.classes
+            {"Value": item.value, "Name": item.name, "Color": list(item.color)} for item in spec.classes
         ],
         "IsMultispectral": spec.in_channels != 3,
         "Bands": list(spec.band_names),

@@ -47,9 +47,7 @@ def save_package(
     import yaml
     from safetensors.torch import save
 
-    state = {
-        key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()
-    }
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     emd = model_definition(config, spec, task, metrics)
     plain = json.loads(json.dumps(config, default=list))
     members = {
@@ -168,6 +166,4 @@ def _load_weights(archive: Archive, model: Any) -> None:
         raise PackageError(f"{archive.path}: {WEIGHTS} is not safetensors ({error})") from error
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise PackageError(
-            f"{archive.path}: the weights do not fit its config ({first})"
-        ) from error
+        raise PackageError(f"{archive.path}: the weights do not fit its config ({first})") from error

@@ -47,9 +47,7 @@ def building_footprints(folder: Path) -> dict[str, str]:
 
 def _scene(rng: np.random.Generator) -> tuple[Any, list[Any]]:
     shape = (_SIZE, _SIZE)
-    ground = (
-        0.34 + 0.05 * fractal_noise(rng, shape, (6, 24, 120)) + 0.012 * rng.standard_normal(shape)
-    )
+    ground = 0.34 + 0.05 * fractal_noise(rng, shape, (6, 24, 120)) + 0.012 * rng.standard_normal(shape)
     rows, cols = np.mgrid[:_SIZE, :_SIZE]
     angle = rng.uniform(-25, 25)
     along, across = _turn(cols, rows, angle)
@@ -91,9 +89,7 @@ def _lots(rng: np.random.Generator, angle: float, spacing: float) -> list[Any]:
                     continue
                 outline = box(-width / 2, -depth / 2, width / 2, depth / 2)
                 if rng.random() < 0.35:
-                    wing = box(
-                        -width / 2, 0, -width / 2 + width * 0.45, depth / 2 + rng.uniform(4, 9)
-                    )
+                    wing = box(-width / 2, 0, -width / 2 + width * 0.45, depth / 2 + rng.uniform(4, 9))
                     outline = outline.union(wing)
                 across = street + side * (7 + 10 + depth / 2 + rng.uniform(0, 6))
                 a = np.deg2rad(angle)
@@ -126,15 +122,11 @@ def _inside(polygon: Any) -> tuple[slice, slice, Any]:
     return rows, cols, burnt.astype(bool)
 
 
-def _paint_roof(
-    rng: np.random.Generator, image: Array, heights: Array, polygon: Any, angle: float
-) -> None:
+def _paint_roof(rng: np.random.Generator, image: Array, heights: Array, polygon: Any, angle: float) -> None:
     rows, cols, inside = _inside(polygon)
     y, x = np.mgrid[rows, cols]
     _, across = _turn(x - polygon.centroid.x, y - polygon.centroid.y, angle)
-    base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(
-        0, 0.03
-    )
+    base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(0, 0.03)
     gable = np.where(across < 0, 1.12, 0.86)  # the sunny and the shaded side
     tiles = 1 + 0.02 * rng.standard_normal(inside.shape)
     image[rows, cols] = np.where(inside, base * gable * tiles, image[rows, cols])

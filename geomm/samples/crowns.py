@@ -58,7 +58,8 @@ def data_folder() -> Path:
         if (folder / f"{_TRAINED}.png").is_file():
             return folder
     raise DependencyError(
-        "the sample tree_crowns needs the scenes of the package deepforest; pip install --no-deps deepforest==2.1.0"
+        "the sample tree_crowns needs the scenes of the package deepforest; "
+        "pip install --no-deps deepforest==2.1.0"
     )
 
 
@@ -66,7 +67,7 @@ def _read_png(path: Path) -> Any:
     import cv2
 
     # Decoded by OpenCV: GDAL would look for georeferencing beside it, and there is none.
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    pixels: Any = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

@@ -123,9 +123,7 @@ def _swath_edge() -> Any:
     return cols + rows * 0.18 < 70
 
 
-def _field_visits(
-    rng: np.random.Generator, cover: Any, missing: Any
-) -> list[tuple[int, int, float, int]]:
+def _field_visits(rng: np.random.Generator, cover: Any, missing: Any) -> list[tuple[int, int, float, int]]:
     """Return (row, col, radius, class) of places that are of one class all around."""
     from scipy.ndimage import distance_transform_edt
 
@@ -134,7 +132,5 @@ def _field_visits(
         room = distance_transform_edt((cover == kind) & ~missing)
         places = np.argwhere(room > 6)
         for row, col in places[rng.choice(len(places), min(18, len(places)), replace=False)]:
-            visits.append(
-                (int(row), int(col), float(min(room[row, col] - 1, rng.uniform(6, 13))), kind)
-            )
+            visits.append((int(row), int(col), float(min(room[row, col] - 1, rng.uniform(6, 13))), kind))
     return visits

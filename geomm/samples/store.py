@@ -26,9 +26,7 @@ def sample(maker: Maker) -> Maker:
 
 def samples_folder() -> Path:
     """Return where samples are kept: ``$GEOMM_CACHE/samples``, by default below ``~/.cache/geomm``."""
-    root = os.environ.get("GEOMM_CACHE") or Path(
-        os.environ.get("XDG_CACHE_HOME", "~/.cache"), "geomm"
-    )
+    root = os.environ.get("GEOMM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "geomm")
     return Path(root).expanduser() / "samples"
 
 

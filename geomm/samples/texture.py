@@ -19,17 +19,11 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], scale_px: flo
     step = max(1, int(scale_px // 4))
     small = rng.standard_normal(tuple(-(-n // step) + 4 for n in shape))
     small = gaussian_filter(small, scale_px / step / 2)
-    large = (
-        zoom(small, step, order=1)[: shape[0], : shape[1]]
-        if step > 1
-        else small[: shape[0], : shape[1]]
-    )
+    large = zoom(small, step, order=1)[: shape[0], : shape[1]] if step > 1 else small[: shape[0], : shape[1]]
     return (large - large.mean()) / (large.std() + 1e-12)  # type: ignore[no-any-return]
 
 
-def fractal_noise(
-    rng: np.random.Generator, shape: tuple[int, int], scales_px: Sequence[float]
-) -> Array:
+def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], scales_px: Sequence[float]) -> Array:
     """Return a sum of smooth noises, the coarse ones strongest, of deviation 1."""
     total = sum(smooth_noise(rng, shape, scale) * scale**0.5 for scale in scales_px)
     return (total - np.mean(total)) / np.std(total)  # type: ignore[no-any-return]

@@ -43,9 +43,7 @@ class Segmentation(Task):
         metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
         mixup: float = 0.0,
     ) -> None:
-        super().__init__(
-            monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics
-        )
+        super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.mixup = mixup
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:

@@ -93,9 +93,7 @@ class RandomZoom:
         if rng.random() >= self.probability:
             return sample
         rows, cols = (
-            (start * (size - size / zoom) + (np.arange(size) + 0.5) / zoom)
-            .astype(int)
-            .clip(0, size - 1)
+            (start * (size - size / zoom) + (np.arange(size) + 0.5) / zoom).astype(int).clip(0, size - 1)
             for start, size in zip(corner, sample.valid.shape, strict=True)
         )
         return move_planes(sample, lambda plane: plane[..., rows[:, None], cols[None, :]])
@@ -148,6 +146,4 @@ class GaussianNoise:
         image = sample.image.astype(np.float32)
         std = image[:, sample.valid].std(1)[:, None, None]
         noise = rng.standard_normal(image.shape, dtype=np.float32) * strength * std
-        return replace(
-            sample, image=np.where(sample.valid, image + noise, image).astype(np.float32)
-        )
+        return replace(sample, image=np.where(sample.valid, image + noise, image).astype(np.float32))

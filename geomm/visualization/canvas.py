@@ -57,9 +57,7 @@ def to_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArr
     return out
 
 
-def paint_classes(
-    mask: NDArray[np.integer[Any]], classes: Sequence[ClassSpec]
-) -> NDArray[np.uint8]:
+def paint_classes(mask: NDArray[np.integer[Any]], classes: Sequence[ClassSpec]) -> NDArray[np.uint8]:
     """Colour class indices (H, W); whatever is no class's index is white."""
     table = np.full((256, 3), 255, np.uint8)
     for index, spec in enumerate(classes):
@@ -67,18 +65,11 @@ def paint_classes(
     return table[np.clip(mask, 0, 255)]
 
 
-def add_legend(
-    figure: Figure, classes: Sequence[ClassSpec], extra: dict[str, Any] | None = None
-) -> None:
+def add_legend(figure: Figure, classes: Sequence[ClassSpec], extra: dict[str, Any] | None = None) -> None:
     """Name the classes' colours below a figure."""
     from matplotlib.patches import Patch
 
     shown = [*classes][:20]
-    handles = [Patch(facecolor=np.divide(spec.color, 255), label=spec.name) for spec in shown]
-    handles += [
-        Patch(facecolor=color, edgecolor="grey", label=name)
-        for name, color in (extra or {}).items()
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False
-    )
+    handles = [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*spec.color), label=spec.name) for spec in shown]
+    handles += [Patch(facecolor=color, edgecolor="grey", label=name) for name, color in (extra or {}).items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)

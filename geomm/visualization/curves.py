@@ -43,9 +43,7 @@ def draw_curves(history: Mapping[str, Curve], path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def draw_lr_finder(
-    lrs: Sequence[float], losses: Sequence[float], chosen: float, path: Path
-) -> Path:
+def draw_lr_finder(lrs: Sequence[float], losses: Sequence[float], chosen: float, path: Path) -> Path:
     """Draw the range test's loss over learning rates, the chosen one marked."""
     figure = new_figure(6, 3.6)
     axis = figure.subplots()

@@ -11,9 +11,7 @@ from geomm.structures import IGNORE_INDEX, RasterSpec
 from geomm.visualization.canvas import add_legend, new_figure, paint_classes, save_figure, to_rgb
 
 
-def draw_preview(
-    scene: str, class_map: Path, spec: RasterSpec, path: Path, *, longest_px: int = 900
-) -> Path:
+def draw_preview(scene: str, class_map: Path, spec: RasterSpec, path: Path, *, longest_px: int = 900) -> Path:
     """Draw a scene, and its classes over it, read small through overviews.
 
     Args:
@@ -30,9 +28,7 @@ def draw_preview(
     for index, item in enumerate(spec.classes):
         mask[values[0] == item.value] = index
     picture = to_rgb(pixels, valid)
-    covered = (mask != IGNORE_INDEX) & (
-        mask != (-1 if spec.background is None else spec.background)
-    )
+    covered = (mask != IGNORE_INDEX) & (mask != (-1 if spec.background is None else spec.background))
     painted = picture.astype(np.float32)
     painted[covered] = 0.45 * painted[covered] + 0.55 * paint_classes(mask, spec.classes)[covered]
     height, width = picture.shape[:2]

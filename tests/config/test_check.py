@@ -21,14 +21,10 @@ def messages(*overrides, given=GIVEN):
 
 def test_a_right_command_line_has_no_problems():
     assert messages() == []
-    assert (
-        messages("schedule=cosine", "schedule.epochs=3", "schedule.lr=auto", "tracking=none") == []
-    )
+    assert messages("schedule=cosine", "schedule.epochs=3", "schedule.lr=auto", "tracking=none") == []
 
 
-@pytest.mark.parametrize(
-    "head", ["unet", "pspnet", "deeplabv3", "deeplabv3plus", "segformer", "upernet"]
-)
+@pytest.mark.parametrize("head", ["unet", "pspnet", "deeplabv3", "deeplabv3plus", "segformer", "upernet"])
 def test_every_head_is_known(head):
     assert messages(f"head={head}") == []
 
@@ -40,9 +36,7 @@ def test_unknown_head_names_the_nearest():
 
 def test_unknown_key_names_the_nearest():
     (message,) = messages("schedule.epocs=3")
-    assert message.startswith(
-        "schedule.epocs: unknown key 'epocs' in schedule; did you mean 'epochs'?"
-    )
+    assert message.startswith("schedule.epocs: unknown key 'epocs' in schedule; did you mean 'epochs'?")
 
 
 def test_unknown_root_key():
@@ -51,9 +45,7 @@ def test_unknown_root_key():
 
 
 def test_every_mistake_at_once():
-    found = messages(
-        "head=unett", "schedule.epocs=3", "dataset.imags=x", "schedule.lr=-1", given=[]
-    )
+    found = messages("head=unett", "schedule.epocs=3", "dataset.imags=x", "schedule.lr=-1", given=[])
     assert [line.split(":")[0] for line in found] == [
         "head",
         "schedule.epocs",
@@ -65,16 +57,12 @@ def test_every_mistake_at_once():
 
 def test_missing_value_is_named():
     (message,) = messages(given=[])
-    assert message.startswith(
-        "dataset.images: a value is required and missing; give dataset.images=…"
-    )
+    assert message.startswith("dataset.images: a value is required and missing; give dataset.images=…")
 
 
 def test_missing_file_names_the_nearest():
     (message,) = messages("dataset.images=pyprojet.toml", given=GIVEN[1:])
-    assert (
-        message == "dataset.images: 'pyprojet.toml' does not exist; did you mean 'pyproject.toml'?"
-    )
+    assert message == "dataset.images: 'pyprojet.toml' does not exist; did you mean 'pyproject.toml'?"
 
 
 def test_glob_without_a_match():
@@ -153,7 +141,5 @@ def test_the_front_door_never_imports_torch(root, arguments):
         "heavy = {'torch', 'rasterio', 'geopandas', 'mmseg', 'mmdet', 'timm'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr

@@ -126,16 +126,10 @@ def test_the_key_of_a_scan_changes_with_any_part_of_a_shapefile(scene, tmp_path)
 
 
 @steady
-@given(
-    st.lists(
-        arrays(np.float64, (2, 5), elements=st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6
-    )
-)
+@given(st.lists(arrays(np.float64, (2, 5), elements=st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6))
 def test_merged_moments_are_those_of_all_pixels(parts):
     moments = [
-        np.array(
-            [np.full(2, 5), p.mean(1), ((p - p.mean(1)[:, None]) ** 2).sum(1), p.min(1), p.max(1)]
-        )
+        np.array([np.full(2, 5), p.mean(1), ((p - p.mean(1)[:, None]) ** 2).sum(1), p.min(1), p.max(1)])
         for p in parts
     ]
     merged, whole = merge_moments(moments), np.concatenate(parts, axis=1)

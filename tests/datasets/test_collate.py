@@ -10,9 +10,7 @@ def sample(number, *, dtype="uint16", mask=True):
     image = np.full((3, 4, 5), 1000 + number).astype(dtype)
     valid = np.ones((4, 5), bool)
     valid[number] = False
-    return RasterSample(
-        image, valid, np.full((4, 5), number, np.uint8) if mask else None, name=f"s{number}"
-    )
+    return RasterSample(image, valid, np.full((4, 5), number, np.uint8) if mask else None, name=f"s{number}")
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "uint32", "float32", "float64"])

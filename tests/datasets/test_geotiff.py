@@ -267,6 +267,22 @@ def test_a_truncated_scene_is_an_error_or_left_out(data, tmp_path):
     assert len(source._scenes) == 1
 
 
+@pytest.mark.parametrize("role", ["image", "label", "val"])
+def test_with_nothing_left_to_read_skipping_is_an_error(data, tmp_path, role):
+    cover = np.random.default_rng(0).integers(1, 3, (HEIGHT, WIDTH)).astype(np.uint8)
+    whole = write(tmp_path / "cover.tif", cover)
+    files = {"image": data[0], "label": whole, "val": data[0]}
+    broken = tmp_path / "broken.tif"
+    content = files[role].read_bytes()
+    broken.write_bytes(content[: len(content) * 2 // 3])
+    files[role] = broken
+    options = {"label_field": None, "on_error": "skip"}
+    if role == "val":
+        options |= {"val_images": str(broken), "val_labels": str(whole)}
+    with pytest.raises(DataError, match="none of the scenes"):
+        scenes(files["image"], files["label"], tmp_path / "cache", **options)
+
+
 def test_scenes_beside_the_labels_are_left_out(data, tmp_path):
     shutil.copy(data[0], tmp_path / "a.tif")
     make_scene(tmp_path / "far.tif", col=9000)

@@ -85,9 +85,7 @@ def test_no_labelled_pixel_of_another_split_is_trained_on(tmp_path):
         sample = windows[index]
         rows, cols = places(sample)
         assert (owners[rows, cols] == 0).all()
-        np.testing.assert_array_equal(
-            sample.mask[sample.mask != IGNORE_INDEX], cover[rows, cols] - 1
-        )
+        np.testing.assert_array_equal(sample.mask[sample.mask != IGNORE_INDEX], cover[rows, cols] - 1)
         trained[rows, cols] = True
     assert trained.sum() > 0.95 * ((owners == 0) & (cover > 0)).sum()
 

@@ -50,9 +50,7 @@ def test_a_killed_run_resumes_to_the_bit(tiny, tmp_path, root, workers):
     command = [sys.executable, "tools/train.py", *arguments]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*command, f"work_dir={whole}"], cwd=root, check=True)
-    process = subprocess.Popen(
-        [*command, f"work_dir={killed}"], cwd=root, start_new_session=True
-    )
+    process = subprocess.Popen([*command, f"work_dir={killed}"], cwd=root, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (killed / "last.pth").is_file() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -111,7 +109,13 @@ def test_a_gpu_that_is_not_there_is_a_clear_error(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_package(tiny, tmp_path, root):
-    command = [sys.executable, "tools/train.py", *tiny, f"work_dir={tmp_path}", "schedule.epochs=200"]
+    command = [
+        sys.executable,
+        "tools/train.py",
+        *tiny,
+        f"work_dir={tmp_path}",
+        "schedule.epochs=200",
+    ]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "last.pth").is_file() and time.monotonic() < deadline:

@@ -1,5 +1,7 @@
 """Tiles cover every pixel, and their weights sum to one."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -29,7 +31,7 @@ def test_every_pixel_is_covered_and_no_tile_leaves_a_larger_raster(grid):
 @given(grids())
 def test_neighbours_share_at_least_the_overlap(grid):
     for places in (grid.tops, grid.lefts):
-        for one, two in zip(places[:-1], places[1:], strict=True):
+        for one, two in pairwise(places):
             assert one < two
             assert one + grid.tile_px - two >= grid.overlap_px
 

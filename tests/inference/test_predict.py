@@ -14,11 +14,11 @@ import rasterio
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.inference.conftest import CLASSES, noise, pointwise, write_scene
 
 from geomm.errors import ConfigError, DataError
 from geomm.inference import RasterOptions, predict_rasters
 from geomm.inference.scenes import output_names
+from tests.inference.conftest import CLASSES, noise, pointwise, write_scene
 
 FAST = {"preview": False, "device": "cpu"}
 
@@ -33,9 +33,7 @@ def read(path):
         return source.read(1)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
@@ -142,9 +140,7 @@ def test_a_corrupt_input_fails_alone(tmp_path, spec, caplog):
     bad.write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.tif").write_text("no raster")
     with caplog.at_level(logging.ERROR, "geomm"):
-        report = run(
-            [good, bad, tmp_path / "text.tif"], tmp_path / "o", spec, on_error="skip", tile_px=32
-        )
+        report = run([good, bad, tmp_path / "text.tif"], tmp_path / "o", spec, on_error="skip", tile_px=32)
     assert {Path(path).name for path, _ in report.failed} == {"bad.tif", "text.tif"}
     assert all("\n" not in reason for _, reason in report.failed)
     assert (tmp_path / "o" / "good.tif").is_file()

@@ -50,9 +50,7 @@ def place(geometry):
     """Move a geometry in pixels (column, row) onto the map."""
     from shapely import transform
 
-    return transform(
-        geometry, lambda xy: np.stack([LEFT + xy[:, 0] * GSD, TOP - xy[:, 1] * GSD], 1)
-    )
+    return transform(geometry, lambda xy: np.stack([LEFT + xy[:, 0] * GSD, TOP - xy[:, 1] * GSD], 1))
 
 
 def layer(path, geometries, *, crs=CRS, **fields):

@@ -211,9 +211,7 @@ def test_a_reader_is_pickled_with_its_handle_open(tmp_path):
 
 def test_threads_share_a_reader(tmp_path):
     pixels = noise(200, 200, count=2)
-    reader = RasterReader(
-        write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=16, blockysize=16)
-    )
+    reader = RasterReader(write(tmp_path / "a.tif", pixels, tiled=True, blockxsize=16, blockysize=16))
     rng = np.random.default_rng(0)
     where = [PixelWindow(int(c), int(r), 30, 30) for c, r in rng.integers(0, 170, (300, 2))]
     with ThreadPoolExecutor(8) as pool:
@@ -307,9 +305,7 @@ def test_a_grid_shifted_by_a_pixel_far_from_the_origin_is_another_grid(tmp_path)
 
 
 def test_without_a_crs_another_grid_cannot_be_found(tmp_path):
-    source = write(
-        tmp_path / "bare.tif", noise(10, 10), crs=None, transform=rasterio.Affine.scale(2)
-    )
+    source = write(tmp_path / "bare.tif", noise(10, 10), crs=None, transform=rasterio.Affine.scale(2))
     like = read_info(write(tmp_path / "like.tif", noise(20, 20)))
     with pytest.raises(MissingCRSError, match=r"bare\.tif.*like\.tif.*assign one"):
         RasterReader(source, like=like)

@@ -81,9 +81,7 @@ def test_later_features_cover_earlier_ones(scene, tmp_path):
 def test_every_format_gives_the_same_mask(scene, tmp_path, ending):
     boxes = [box(2, 3, 9, 12), box(10, 3, 20, 30)]
     crs = "EPSG:4326" if ending == "geojson" else CRS
-    frame = geopandas.GeoDataFrame(
-        {"kind": ["a", "b"]}, geometry=[place(b) for b in boxes], crs=CRS
-    )
+    frame = geopandas.GeoDataFrame({"kind": ["a", "b"]}, geometry=[place(b) for b in boxes], crs=CRS)
     path = tmp_path / f"a.{ending}"
     if ending == "parquet":
         frame.to_parquet(path)

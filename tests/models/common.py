@@ -13,9 +13,7 @@ torch.set_num_threads(2)
 
 
 def make_spec(bands=3, classes=("soil", "water", "tree"), class_pixels=(1, 100, 1000), **changes):
-    statistics = BandStatistics(
-        (0.0,) * bands, (1.0,) * bands, (0.5,) * bands, (0.25,) * bands, count=9
-    )
+    statistics = BandStatistics((0.0,) * bands, (1.0,) * bands, (0.5,) * bands, (0.25,) * bands, count=9)
     return RasterSpec(
         bands=tuple(range(1, bands + 1)),
         band_names=tuple(f"band_{index + 1}" for index in range(bands)),

@@ -254,9 +254,7 @@ class TestContract:
 
     def test_equal_weights_change_nothing(self, name):
         case = make_case()
-        torch.testing.assert_close(
-            make_loss(name, class_weight=[2.0] * 3)(*case), make_loss(name)(*case)
-        )
+        torch.testing.assert_close(make_loss(name, class_weight=[2.0] * 3)(*case), make_loss(name)(*case))
 
     def test_a_class_of_no_weight_does_not_count(self, name):
         scores, target = make_case()
@@ -349,9 +347,7 @@ def test_parts_are_named_and_scaled_by_their_share():
     found = build_losses(config, make_spec())(*case)
     assert set(found) == {"loss_crossentropy", "loss_dice"}
     spec = make_spec()
-    torch.testing.assert_close(
-        found["loss_crossentropy"], 0.25 * CrossEntropyLoss(spec=spec)(*case)
-    )
+    torch.testing.assert_close(found["loss_crossentropy"], 0.25 * CrossEntropyLoss(spec=spec)(*case))
     torch.testing.assert_close(found["loss_dice"], 2 * DiceLoss(spec=spec)(*case))
 
 
@@ -364,9 +360,7 @@ def test_two_losses_of_one_type_both_count():
     config = [{"type": "FocalLoss", "gamma": 0.0}, {"type": "FocalLoss", "share": 0.5}]
     case = make_case()
     total = sum(build_losses(config, make_spec())(*case).values())
-    expected = (
-        FocalLoss(spec=make_spec(), gamma=0.0)(*case) + FocalLoss(spec=make_spec())(*case) / 2
-    )
+    expected = FocalLoss(spec=make_spec(), gamma=0.0)(*case) + FocalLoss(spec=make_spec())(*case) / 2
     torch.testing.assert_close(total, expected)
 
 

@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from geomm.structures import IGNORE_INDEX
 from tests.models.common import composed, group, make_batch, make_segmentor, unlabelled
 
-HEADS = [
-    head for head in group("head") if "segmentation" in composed(f"head={head}")["head"]["tasks"]
-]
+HEADS = [head for head in group("head") if "segmentation" in composed(f"head={head}")["head"]["tasks"]]
 BACKBONES = [
     "resnet18",
     "mit_b0",

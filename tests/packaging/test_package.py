@@ -112,7 +112,12 @@ def test_the_stac_item_describes_input_and_output(package):
 
 def test_the_same_model_gives_the_same_weights_and_definition(package, tmp_path, model, spec):
     again = save_package(
-        tmp_path / "m.dlpk", model=model, config=CONFIG, spec=spec, task=Segmentation(), metrics=METRICS
+        tmp_path / "m.dlpk",
+        model=model,
+        config=CONFIG,
+        spec=spec,
+        task=Segmentation(),
+        metrics=METRICS,
     )
     for name in ("weights.safetensors", "model.emd", "config.yaml"):
         assert members(again)[name] == members(package)[name]
@@ -182,7 +187,7 @@ def test_pickled_bytes_under_the_weights_name_are_refused(package, tmp_path):
 
 def test_a_package_of_arcgis_learn_is_recognised(tmp_path):
     path = write_archive(tmp_path / "x.dlpk", {"unet.emd": b"{}", "unet.pth": b"x"})
-    with pytest.raises(PackageError, match="pickle|not written by geomm"):
+    with pytest.raises(PackageError, match=r"pickle|not written by geomm"):
         load_package(path)
 
 
@@ -230,7 +235,11 @@ def test_a_new_process_needs_the_file_alone(package, tmp_path):
     moved.write_bytes(package.read_bytes())
     code = f"import geomm; print(geomm.load({str(moved)!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ},
     )
     assert "UNetHead over test_efficientnet" in done.stdout, done.stderr
 
@@ -238,5 +247,5 @@ def test_a_new_process_needs_the_file_alone(package, tmp_path):
 def test_an_unknown_option_of_predict_names_the_nearest(package):
     from geomm.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="inference.polygon: unknown option; did you mean 'polygons'"):
+    with pytest.raises(ConfigError, match=r"inference\.polygon: unknown option; did you mean 'polygons'"):
         load_package(package).predict("x.tif", output="o", polygon=True)

@@ -54,9 +54,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--only", nargs="+", choices=(*OURS, *OTHERS))
     parser.add_argument("--memory", action="store_true", help="also peak memory at twice the edge")
-    parser.add_argument(
-        "--competitors-python", help="python with what requirements/benchmark.txt names"
-    )
+    parser.add_argument("--competitors-python", help="python with what requirements/benchmark.txt names")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "geomm" / "benchmark"
     parser.add_argument("--cache", type=Path, default=cache)
     options = parser.parse_args(argv)

@@ -124,8 +124,14 @@ def main(argv):
             for (name, scores), run in zip(rows.items(), (train_geomm, train_plain), strict=True):
                 place = Path(folder) / f"{run.__name__}_{seed}"
                 scores.append(run(args, seed, place))
-                print(f"seed {seed}, {name}: IoU {scores[-1][0]:.4f}, {scores[-1][1]:.0f} s", flush=True)
-    print(f"\n| model | IoU of building, mean of {args.seeds} seeds | each | seconds, median |\n|---|---|---|---|")
+                print(
+                    f"seed {seed}, {name}: IoU {scores[-1][0]:.4f}, {scores[-1][1]:.0f} s",
+                    flush=True,
+                )
+    print(
+        f"\n| model | IoU of building, mean of {args.seeds} seeds | each | seconds, median |"
+        "\n|---|---|---|---|"
+    )
     for name, scores in rows.items():
         each = ", ".join(f"{score:.4f}" for score, _ in scores)
         mean = statistics.mean(score for score, _ in scores)

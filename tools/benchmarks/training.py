@@ -83,7 +83,15 @@ def main(argv):
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder, hydra_session():
         config = resolve(
-            compose("train", ["experiment=building_footprints", f"backbone={args.backbone}", f"work_dir={folder}", "tracking=none"])
+            compose(
+                "train",
+                [
+                    "experiment=building_footprints",
+                    f"backbone={args.backbone}",
+                    f"work_dir={folder}",
+                    "tracking=none",
+                ],
+            )
         )
         task = build(TASKS, config["task"])
         dataset = {k: v for k, v in config["dataset"].items() if k != "tasks"}
@@ -119,5 +127,8 @@ def main(argv):
     print(f"| plain PyTorch step | {statistics.median(plain):.4f} |")
     print(f"| geomm step | {statistics.median(ours):.4f} |")
     print(f"| a batch from the loader | {loading:.4f} |")
-    print(f"\ngeomm / plain, median of {args.rounds} pairs: {ratio:.3f}; loader / step: {loading / statistics.median(plain):.3f}")
+    print(
+        f"\ngeomm / plain, median of {args.rounds} pairs: {ratio:.3f}; "
+        f"loader / step: {loading / statistics.median(plain):.3f}"
+    )
     return 0

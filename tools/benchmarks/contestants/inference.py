@@ -23,9 +23,7 @@ MEAN, STD = 120.0, 50.0
 
 def tiny() -> nn.Module:
     """Two small convolutions: the loop around the network is what is measured."""
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, CLASSES, 1)
-    )
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, CLASSES, 1))
 
 
 def segmentor() -> nn.Module:
@@ -53,9 +51,7 @@ def run_bare(task: dict[str, Any], model: nn.Module) -> float:
     """Time the forward pass alone, over the same tiles, which wait in memory in batches."""
     tile = task["tile_px"]
     with rasterio.open(task["scene"]) as source:
-        rows, cols = (
-            positions(length, tile, task["overlap_px"]) for length in (source.height, source.width)
-        )
+        rows, cols = (positions(length, tile, task["overlap_px"]) for length in (source.height, source.width))
         scene = source.read()
     batches: list[Tensor] = []
     for row in rows:
@@ -109,9 +105,7 @@ def run_torchgeo(task: dict[str, Any], model: nn.Module) -> float:
     dataset = RasterDataset(task["scene"])
     stride = task["tile_px"] - task["overlap_px"]
     sampler = GridGeoSampler(dataset, size=task["tile_px"], stride=stride)
-    loader = DataLoader(
-        dataset, task["batch_size"], sampler=sampler, collate_fn=stack_samples, num_workers=0
-    )
+    loader = DataLoader(dataset, task["batch_size"], sampler=sampler, collate_fn=stack_samples, num_workers=0)
     with rasterio.open(task["scene"]) as source:
         profile = source.profile
     height, width = profile["height"], profile["width"]

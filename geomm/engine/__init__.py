@@ -1,0 +1,1 @@
+"""Training: mmengine's Runner set up from the config, and what stands around it."""
