@@ -213,7 +213,15 @@ def merge_moments(parts: Sequence[NDArray[np.float64]]) -> BandStatistics:
     return BandStatistics(lowest, highest, means, deviations, int(count[0]))
 
 
-def assign_blocks(classes: NDArray[np.int64], *, val: float, test: float, seed: int) -> NDArray[np.int8]:
+def assign_blocks(
+    classes: NDArray[np.int64],
+    *,
+    val: float,
+    test: float,
+    seed: int,
+    what: str = "blocks of the scenes",
+    cure: str = "set a smaller dataset.split.block_px or name dataset.val_images",
+) -> NDArray[np.int8]:
     """Assign blocks to splits so that each gets its share of every class's labelled pixels.
 
     Blocks with the rarest classes are placed first, each where it is missed most.
@@ -223,6 +231,8 @@ def assign_blocks(classes: NDArray[np.int64], *, val: float, test: float, seed: 
       val: share of the labelled pixels for validation.
       test: share for the test.
       seed: of the order of blocks.
+      what: the blocks are, for a message.
+      cure: of too few of them, for a message.
 
     Returns:
       (N,) index into ``SPLITS``, -1 for blocks without a labelled pixel.
@@ -237,8 +247,8 @@ def assign_blocks(classes: NDArray[np.int64], *, val: float, test: float, seed: 
     wanted = int((shares > 0).sum())
     if len(labelled) < wanted:
         raise DataError(
-            f"{len(labelled)} blocks of the scenes hold labels, {wanted} are needed to keep training and "
-            "validation apart; set a smaller dataset.split.block_px or name dataset.val_images"
+            f"{len(labelled)} {what} hold labels, {wanted} are needed to keep training and "
+            f"validation apart; {cure}"
         )
     totals = np.maximum(classes.sum(0), 1)
     parts = classes[labelled] / totals  # share of each class that a block holds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,10 @@ from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
+#: Paths of an image and its label.
+Chip = tuple[str, str]
+#: Pixels a class, and the moments of the bands.
+Scan = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 
 @DATASETS.register_module()
@@ -76,16 +79,17 @@ class Chips:
           DataError: no such folder, another kind of export, chips that cannot be used.
         """
         export = read_export(self.root, kinds=("Classified_Tiles",))
-        chips = self._usable(export)
+        values = self._usable(export)
+        numbers = read_info(next(iter(values))[0]).select_bands(self.bands)
+        table = self._table(export, sorted(set().union(*values.values())))
+        chips, scanned = self._scan(list(values), numbers, table)
+        if len(chips) < len(export.pairs):
+            left_out = len(export.pairs) - len(chips)
+            _LOG.warning("%d of %d chips left out", left_out, len(export.pairs))
         infos = [read_info(image) for image, _ in chips]
         first = infos[0]
-        numbers = first.select_bands(self.bands)
         window = self.window_px or max(max(info.width, info.height) for info in infos)
-        counts = [self._values(label) for _, label in chips]
-        values = sorted(set().union(*counts))
-        table = self._table(export, values)
-        scanned = [_scan(image, label, numbers, table) for image, label in chips]
-        per_class = np.array([item[0] for item in scanned])
+        per_class = np.array([counts for counts, _ in scanned])
         splits = self._assign(infos, per_class)
         self.spec = RasterSpec(
             bands=numbers,
@@ -115,28 +119,41 @@ class Chips:
         """Return the chips of ``train``, ``val`` or ``test``."""
         return self._datasets[name]
 
-    def _usable(self, export: Export) -> list[tuple[str, str]]:
-        good, bad = [], Counter[str]()
+    def _usable(self, export: Export) -> dict[Chip, set[int]]:
+        """Return the chips whose files fit together, and the values in each one's label."""
+        good: dict[Chip, set[int]] = {}
         for image, label in export.pairs:
             problem = _pair_problem(image, label)
             if problem is None:
-                good.append((str(image), str(label)))
-            elif self.on_error == "skip":
-                bad[problem.partition(":")[0]] += 1
-                _LOG.warning("left out: %s", problem)
-            else:
-                raise DataError(f"{problem} (dataset.on_error=skip leaves such chips out)")
+                try:
+                    good[str(image), str(label)] = _values(str(label))
+                except DataError as error:
+                    problem = f"corrupt chip: {error}"
+            if problem is not None:
+                self._leave_out(problem)
         if not good:
             raise DataError(f"{self.root}: none of the {len(export.pairs)} chips can be used")
-        if bad:
-            _LOG.warning("%d of %d chips left out", sum(bad.values()), len(export.pairs))
         return good
 
-    def _values(self, label: str) -> set[int]:
-        reader = RasterReader(label)
-        info = reader.info
-        values, valid = reader.read(PixelWindow(0, 0, info.width, info.height), [1])
-        return {int(value) for value in np.unique(values[0][valid])}
+    def _scan(
+        self, chips: Sequence[Chip], bands: Sequence[int], table: LabelTable
+    ) -> tuple[list[Chip], list[Scan]]:
+        """Return the chips whose pixels can be read, and what was found in each."""
+        good, found = [], []
+        for chip in chips:
+            try:
+                found.append(_scan(*chip, bands, table))
+                good.append(chip)
+            except DataError as error:
+                self._leave_out(f"corrupt chip: {error}")
+        if not good:
+            raise DataError(f"{self.root}: none of the {len(chips)} chips can be read")
+        return good, found
+
+    def _leave_out(self, problem: str) -> None:
+        if self.on_error != "skip":
+            raise DataError(f"{problem} (dataset.on_error=skip leaves such chips out)")
+        _LOG.warning("left out: %s", problem)
 
     def _table(self, export: Export, values: Sequence[int]) -> LabelTable:
         classes = self.classes
@@ -158,6 +175,8 @@ class Chips:
             val=float(self.split_options["val"]),
             test=float(self.split_options["test"]),
             seed=self.seed if seed is None else int(seed),
+            what="groups of chips that do not overlap",
+            cure="export a larger area",
         )
         return assigned[groups]
 
@@ -196,6 +215,13 @@ class ChipDataset(Dataset[RasterSample]):
         return self.augment(sample, rng)
 
 
+def _values(label: str) -> set[int]:
+    reader = RasterReader(label)
+    info = reader.info
+    values, valid = reader.read(PixelWindow(0, 0, info.width, info.height), [1])
+    return {int(value) for value in np.unique(values[0][valid])}
+
+
 def _pair_problem(image: Path, label: Path | None) -> str | None:
     if label is None or not label.is_file():
         return f"chip without a label: {image}"
@@ -213,9 +239,7 @@ def _pair_problem(image: Path, label: Path | None) -> str | None:
     return None
 
 
-def _scan(
-    image: str, label: str, bands: Sequence[int], table: LabelTable
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _scan(image: str, label: str, bands: Sequence[int], table: LabelTable) -> Scan:
     """Return a chip's pixels a class, and (5, C) count, mean, squared deviations, min, max."""
     reader = RasterReader(image)
     info = reader.info
@@ -243,7 +267,7 @@ def _overlapping_groups(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
     """Return a group number a chip: chips that share ground, directly or through others, share it.
 
     Chips without a place are a group each. Where everything overlaps in one chain, as with strides
-    smaller than the chip, chips are grouped by cells of eight chips instead.
+    smaller than the chip, chips are grouped by cells of a few chips instead.
     """
     import shapely
 
@@ -265,9 +289,12 @@ def _overlapping_groups(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
     number, groups = connected_components(graph, directed=False)
     if number > 4:
         return np.asarray(groups, np.intp)
-    width = np.median(bounds[:, 2] - bounds[:, 0]) * 4
-    cells = np.floor((bounds[:, :2] - bounds[:, :2].min(0)) / max(width, 1e-9)).astype(int)
-    _, inverse = np.unique(cells, axis=0, return_inverse=True)
+    width = max(float(np.median(bounds[:, 2] - bounds[:, 0])), 1e-9)
+    for across in (4, 2, 1):
+        cells = np.floor((bounds[:, :2] - bounds[:, :2].min(0)) / (across * width)).astype(int)
+        _, inverse = np.unique(cells, axis=0, return_inverse=True)
+        if inverse.max() > 4:
+            break
     return np.asarray(inverse.ravel(), np.intp)
 
 

@@ -210,6 +210,7 @@ class GeoTiffScenes:
     def _values(self, opened: Sequence[tuple[RasterReader, SceneLabels]]) -> list[int]:
         """Return the class values of the label rasters, looked for all over each scene."""
         values: set[int] = set()
+        failed: DataError | None = None
         for reader, labels in opened:
             if labels.raster is not None:
                 info = reader.info
@@ -221,10 +222,13 @@ class GeoTiffScenes:
                 ]
                 try:
                     values |= distinct_values(labels.raster, windows)
-                except DataError:
+                except DataError as error:
                     # Scanning the scene meets the damage again, and leaves it out.
                     if self.on_error != "skip":
                         raise
+                    failed = error
+        if failed and not values:
+            raise failed
         return sorted(values)
 
     def _scan_or_skip(

@@ -110,7 +110,7 @@ def _load_timm(
     options: dict[str, Any],
     output_stride: int | None,
 ) -> nn.Module:
-    """Load a backbone's own layout of weights, or else timm's, which names some stages otherwise."""
+    """Load weights in the backbone's own layout, or else in timm's, where stages have other names."""
     state = read_weights(path)
     total = len(body.state_dict())
     loaded = load_weights(body, state, options["in_chans"])

@@ -12,6 +12,7 @@ FRAMEWORKS = {
     "mmseg": "pip install onedl-mmsegmentation",
     "mmdet": "pip install onedl-mmdetection",
     "mmpretrain": "pip install onedl-mmpretrain",
+    "mmagic": "pip install --no-deps mmagic==1.2.0",
 }
 
 
@@ -28,7 +29,12 @@ def load_framework(scope: str) -> None:
         with warnings.catch_warnings():
             # Deprecations inside the frameworks are not the user's to mend.
             warnings.simplefilter("ignore")
-            importlib.import_module(f"{scope}.models")
+            if scope == "mmagic":
+                from geomm.models import mmagic_bridge
+
+                mmagic_bridge.load()
+            else:
+                importlib.import_module(f"{scope}.models")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != scope:
             raise

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor, nn
 
-from geomm.errors import ConfigError, DependencyError, did_you_mean
+from geomm.errors import ConfigError, DependencyError
 from geomm.models.weights import read_weights
 
 _LOG = logging.getLogger("geomm")
@@ -38,10 +38,7 @@ def create_features(
     """
     import timm
 
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=8, cutoff=0.5)
-        hint = did_you_mean(name, near) if near else "timm.list_models() names all there are"
-        raise ConfigError(f"backbone.name: timm has no model {name!r}; {hint}")
+    check_name(name)
     if state is not None:
         options = {**options, "pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     problem: Exception | None = None
@@ -56,6 +53,20 @@ def create_features(
         _forget_state(model)
         return model  # type: ignore[no-any-return]
     raise ConfigError(f"backbone.name={name}: this timm model gives no feature maps ({problem})") from problem
+
+
+def check_name(name: str) -> None:
+    """Check that timm has a model.
+
+    Raises:
+      ConfigError: it has none of that name; the nearest are named.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=6, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ConfigError(f"backbone.name: timm has no model {name!r}; {hint}timm.list_models() lists all")
 
 
 def _variants(name: str, options: dict[str, Any], output_stride: int | None) -> Iterator[dict[str, Any]]:
@@ -94,9 +105,10 @@ def fetch_published(name: str) -> dict[str, Tensor] | None:
     """Return a model's published weights from the cache, None where timm shall fetch them.
 
     Raises:
-      ConfigError: timm publishes none for this model.
+      ConfigError: timm has no such model, or publishes no weights of it.
       DependencyError: they are not in the cache and there is no network.
     """
+    check_name(name)
     cfg = published(name)
     if not (cfg.hf_hub_id or cfg.url):
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -65,6 +65,8 @@ def open_archive(path: str | Path) -> Archive:
         pickle in place of the weights, or a newer format.
     """
     file = Path(path)
+    if file.is_dir():
+        return _open_folder(file)
     if not file.is_file():
         names = [p.name for p in file.parent.glob("*.dlpk")] if file.parent.is_dir() else []
         raise PackageError(f"no model package at {file}; {did_you_mean(file.name, names)}")
@@ -74,21 +76,41 @@ def open_archive(path: str | Path) -> Archive:
             damaged = archive.testzip()
             if damaged is not None:
                 raise PackageError(f"{file}: member {damaged} is damaged; copy the package again")
-            emd = _json(file, archive)
+            emd = _json(file, archive.read)
             _check_format(file, emd)
-            return Archive(file, emd, _yaml(file, archive), archive.read(WEIGHTS))
+            return Archive(file, emd, _yaml(file, archive.read), archive.read(WEIGHTS))
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise PackageError(
             f"{file} is not a readable model package ({error}); expected the model.dlpk that training wrote"
         ) from error
 
 
+def _open_folder(folder: Path) -> Archive:
+    """Read a package that was unpacked, as ArcGIS does before it calls the raster function."""
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
+    _check_required(folder, names)
+
+    def read(name: str) -> bytes:
+        return (folder / name).read_bytes()
+
+    emd = _json(folder, read)
+    _check_format(folder, emd)
+    return Archive(folder, emd, _yaml(folder, read), read(WEIGHTS))
+
+
 def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
+    for info in archive.infolist():
+        if info.filename != WEIGHTS and info.file_size > _MOST_TEXT_BYTES:
+            raise PackageError(f"{file}: {info.filename} is implausibly large")
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in name:
             raise PackageError(f"{file}: member {name!r} points outside the package; do not use it")
+    _check_required(file, names)
+
+
+def _check_required(file: Path, names: Sequence[str]) -> None:
     missing = [name for name in REQUIRED if name not in names]
     if not missing:
         return
@@ -106,18 +128,16 @@ def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
     raise PackageError(f"{file} is not a model package: missing {', '.join(missing)}")
 
 
-def _text(file: Path, archive: zipfile.ZipFile, name: str) -> str:
-    if archive.getinfo(name).file_size > _MOST_TEXT_BYTES:
-        raise PackageError(f"{file}: {name} is implausibly large")
+def _text(file: Path, read: Callable[[str], bytes], name: str) -> str:
     try:
-        return archive.read(name).decode("utf-8")
+        return read(name).decode("utf-8")
     except UnicodeDecodeError as error:
         raise PackageError(f"{file}: {name} is not text; copy the package again") from error
 
 
-def _json(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _json(file: Path, read: Callable[[str], bytes]) -> dict[str, Any]:
     try:
-        data = json.loads(_text(file, archive, EMD))
+        data = json.loads(_text(file, read, EMD))
     except json.JSONDecodeError as error:
         raise PackageError(f"{file}: {EMD} is not JSON ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("geomm"), dict):
@@ -125,13 +145,14 @@ def _json(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
     return data
 
 
-def _yaml(file: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _yaml(file: Path, read: Callable[[str], bytes]) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(_text(file, archive, CONFIG))
+        data = yaml.safe_load(_text(file, read, CONFIG))
     except yaml.YAMLError as error:
-        raise PackageError(f"{file}: {CONFIG} is not plain YAML ({error})".replace("\n", " ")) from error
+        reason = " ".join(str(error).split())
+        raise PackageError(f"{file}: {CONFIG} is not plain YAML ({reason})") from error
     if not isinstance(data, dict):
         raise PackageError(f"{file}: {CONFIG} holds no run")
     return data

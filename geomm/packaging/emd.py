@@ -28,6 +28,8 @@ def model_definition(
     }
     if isinstance(spec, RasterSpec):
         definition |= _raster_keys(spec)
+    if task.raster_function is not None:
+        definition["InferenceFunction"] = task.raster_function.name
     definition |= task.emd_keys(spec)
     definition["geomm"] = {
         "format": FORMAT,

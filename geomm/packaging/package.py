@@ -58,6 +58,9 @@ def save_package(
         "metrics.json": _json(metrics),
         "README.md": model_card(config, spec, task, metrics).encode(),
     }
+    function = task.raster_function
+    if function is not None:
+        members[function.name] = function.read_bytes()
     for figure in sorted(figures.glob("*.png")) if figures is not None else []:
         members[f"figures/{figure.name}"] = figure.read_bytes()
     return write_archive(Path(path), members)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from geomm.inference import PredictionReport
 
 
+#: Raster functions that packages carry; read as files, never imported here.
+ARCGIS_FUNCTIONS = Path(__file__).resolve().parent.parent / "packaging" / "arcgis"
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run whose best weights are loaded, as its figures see it.
@@ -49,6 +53,8 @@ class Task(abc.ABC):
     """
 
     name: ClassVar[str]
+    #: The file that a package carries for ArcGIS, None where the task has none.
+    raster_function: ClassVar[Path | None] = None
 
     def __init__(
         self,

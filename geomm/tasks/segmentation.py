@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import TASKS
 from geomm.structures import RasterSpec
-from geomm.tasks.base import Finished, Task
+from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished, Task
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -33,6 +33,7 @@ class Segmentation(Task):
     """
 
     name = "segmentation"
+    raster_function = ARCGIS_FUNCTIONS / "geomm_pixel_classifier.py"
 
     def __init__(
         self,

@@ -141,7 +141,7 @@ def test_a_class_of_the_export_without_a_pixel_is_left_out(copy, caplog):
 def test_chips_are_cropped_or_padded_around_their_middle(made, window):
     source = prepared(made, window_px=window)
     sample, (image, label) = source.split("train")[0], chip_of(numbers_of(source, "train")[0])
-    first = (SIZE - window) // 2 if window < SIZE else -((window - SIZE) // 2)
+    first = -((window - SIZE) // 2)
     assert sample.image.shape == (3, window, window)
     rows, cols = np.argwhere(sample.valid).T
     assert len(rows) == min(window, SIZE) ** 2

@@ -23,7 +23,7 @@ def make_boxes(count=40, seed=0):
     generator = torch.Generator().manual_seed(seed)
     corner = 30 * torch.rand(count, 2, generator=generator)
     size = 1 + 12 * torch.rand(count, 2, generator=generator)
-    boxes = torch.cat([corner, corner + size], dim=1).round()
+    boxes = torch.cat([corner, corner + size], dim=1)
     scores = torch.randperm(count, generator=generator).float().add(1) / (count + 1)
     return boxes, scores
 
