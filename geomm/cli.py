@@ -163,5 +163,5 @@ def infer_job(cfg: Any) -> None:
 
     report = run(config)
     if report.failed:
-        failed = "; ".join(f"{path}: {reason}" for path, reason in report.failed)
-        raise GeommError(f"{len(report.failed)} of the inputs failed: {failed}")
+        rest = "; the others are done" if report.outputs else ""
+        raise GeommError(f"{len(report.failed)} inputs could not be mapped, see above{rest}")

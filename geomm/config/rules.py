@@ -85,7 +85,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "runtime.plain_progress": Flag(),
         "task.monitor_rule": Choice(("greater", "less")),
         "task.mixup": Number(0),
-        "dataset.window_px": Number(1, 16384, whole=True),
+        "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
         "dataset.balance": Number(0, 1),
         "dataset.background": Choice(("auto", True, False)),

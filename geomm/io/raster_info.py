@@ -149,6 +149,8 @@ def open_raster(path: str) -> Any:
         return rasterio.open(path)
     except RasterioIOError as error:
         reason = " ".join(str(error).replace(path, "it").split())
+        if "not recognized" in reason:
+            reason = "no format that GDAL knows"
         raise DataError(f"{path} cannot be opened as a raster ({reason})") from error
 
 

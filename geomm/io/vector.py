@@ -188,13 +188,20 @@ def _usable(geometries: NDArray[np.object_], path: str) -> tuple[NDArray[np.obje
     import shapely
 
     kept = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    finite = np.isfinite(shapely.bounds(geometries)).all(1)
+    if kept.any() and not (kept & finite).any():
+        raise DataError(
+            f"{path}: no coordinate of the layer can be expressed in the scene's CRS; "
+            "the CRS that the layer names is not that of its coordinates"
+        )
+    kept &= finite
     good = shapely.force_2d(geometries[kept])
     broken = ~shapely.is_valid(good)
     if broken.any():
         good[broken] = shapely.make_valid(good[broken])
         _LOG.warning("%s: %d invalid geometries repaired", path, int(broken.sum()))
     if not kept.all():
-        _LOG.warning("%s: %d features without geometry left out", path, int((~kept).sum()))
+        _LOG.warning("%s: %d features without a usable geometry left out", path, int((~kept).sum()))
     if not len(good):
         raise DataError(f"{path}: no feature has a geometry")
     return good, kept

@@ -279,7 +279,7 @@ def test_with_nothing_left_to_read_skipping_is_an_error(data, tmp_path, role):
     options = {"label_field": None, "on_error": "skip"}
     if role == "val":
         options |= {"val_images": str(broken), "val_labels": str(whole)}
-    with pytest.raises(DataError, match="none of the scenes|cannot be read"):
+    with pytest.raises(DataError, match=r"none of the scenes|cannot be read"):
         scenes(files["image"], files["label"], tmp_path / "cache", **options)
 
 
