@@ -19,16 +19,20 @@ _MOST = 128
 
 
 def accelerate(score: Score, spec: RasterSpec, options: RasterOptions, device: torch.device) -> Score:
-    """Wrap a score function with precision, asynchronous copies and test-time augmentation."""
+    """Wrap a score function with precision, asynchronous copies and test-time augmentation.
+
+    Inputs go in with their bands last in memory (``torch.channels_last``), which convolutions take
+    over and which is faster for them on CPUs and GPUs alike.
+    """
     autocast = _autocast(options.precision, device)
-    layout = torch.channels_last if device.type == "cuda" else torch.preserve_format
 
     def run(inputs: Tensor, valid: Tensor) -> Tensor:
-        inputs = inputs.to(device, non_blocking=True).contiguous(memory_format=layout)
+        inputs = inputs.to(device, non_blocking=True)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         valid = valid.to(device, non_blocking=True)
         with torch.inference_mode(), autocast():
             if not options.tta:
-                return score(inputs, valid).float()
+                return score(inputs, valid).float().contiguous()
             return _averaged(score, inputs, valid, turns=spec.map_space)
 
     return run

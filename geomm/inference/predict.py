@@ -16,6 +16,7 @@ from geomm.errors import ConfigError, DataError, did_you_mean
 from geomm.inference.acceleration import accelerate, automatic_batch
 from geomm.inference.executor import Executor
 from geomm.inference.job import SceneJob
+from geomm.inference.memory import reused_memory
 from geomm.inference.options import RasterOptions
 from geomm.inference.progress import TileProgress
 from geomm.inference.rows import Score
@@ -84,7 +85,8 @@ def predict_rasters(
             report.skipped.append(scene)
             continue
         try:
-            report.outputs += mapper.map_scene(scene, name)
+            with reused_memory(mapper.device):
+                report.outputs += mapper.map_scene(scene, name)
             info = read_info(scene)
             report.pixels += info.width * info.height
         except DataError as error:

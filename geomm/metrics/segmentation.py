@@ -42,8 +42,11 @@ class SegmentationMetric(BaseMetric):
             truth, prediction = (torch.as_tensor(sample[k]).cpu() for k in ("mask", "prediction"))
             self.results.append(count_confusion(truth, prediction, len(self.classes), IGNORE_INDEX))
         # One matrix a process, however many samples.
-        self.results = [np.sum(self.results, axis=0)]
+        self.results = [self._total(self.results)]
 
     def compute_metrics(self, results: list[NDArray[np.int64]]) -> dict[str, float]:
-        self.confusion = np.sum(results, axis=0)
+        self.confusion = self._total(results)
         return summarise(self.confusion, self.classes)
+
+    def _total(self, results: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+        return sum(results, np.zeros((len(self.classes),) * 2, np.int64))

@@ -19,6 +19,16 @@ import torchvision  # noqa: F401  (its kernels are known to torch.ops from here 
 from torch import Tensor
 
 from geomm.errors import DependencyError
+from geomm.models.deformable_ops import (
+    deform_conv_backward_input,
+    deform_conv_backward_parameters,
+    deform_conv_forward,
+    gradients,
+    modulated_deform_conv_backward,
+    modulated_deform_conv_forward,
+    ms_deform_attn_backward,
+    ms_deform_attn_forward,
+)
 
 
 def install() -> bool:
@@ -196,130 +206,7 @@ def sigmoid_focal_loss_backward(
     input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
 ) -> None:
     """The gradient of the sum of ``sigmoid_focal_loss_forward``, into ``grad_input``."""
-    grad_input.copy_(_gradients(lambda x: _focal(x, target, weight, gamma, alpha), [input], None)[0])
-
-
-def _gradients(
-    function: Callable[..., Tensor], inputs: list[Tensor], grad_output: Tensor | None
-) -> tuple[Tensor, ...]:
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
-        out = function(*leaves)
-        seed = torch.ones_like(out) if grad_output is None else grad_output
-        return torch.autograd.grad(out, leaves, seed)
-
-
-def _deform(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    offset: Tensor,
-    mask: Tensor | None,
-    o: dict[str, Any],
-) -> Tensor:
-    from torchvision.ops import deform_conv2d
-
-    return deform_conv2d(  # type: ignore[no-any-return]
-        input,
-        offset,
-        weight,
-        bias,
-        stride=(o["stride_h"], o["stride_w"]),
-        padding=(o["pad_h"], o["pad_w"]),
-        dilation=(o["dilation_h"], o["dilation_w"]),
-        mask=mask,
-    )
-
-
-def modulated_deform_conv_forward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    output: Tensor,
-    columns: Tensor,
-    **options: Any,
-) -> None:
-    """Deformable convolution v2 (Zhu et al., 2019) into ``output``."""
-    used = bias if options["with_bias"] else None
-    output.copy_(_deform(input, weight, used, offset, mask, options))
-
-
-def modulated_deform_conv_backward(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    ones: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    columns: Tensor,
-    grad_input: Tensor,
-    grad_weight: Tensor,
-    grad_bias: Tensor,
-    grad_offset: Tensor,
-    grad_mask: Tensor,
-    grad_output: Tensor,
-    **options: Any,
-) -> None:
-    """The gradients of ``modulated_deform_conv_forward``, added into the ``grad_`` tensors."""
-
-    def forward(x: Tensor, w: Tensor, off: Tensor, m: Tensor) -> Tensor:
-        return _deform(x, w, None, off, m, options)
-
-    grads = _gradients(forward, [input, weight, offset, mask], grad_output)
-    for place, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads, strict=True):
-        place.add_(grad)
-    if options["with_bias"]:
-        grad_bias.add_(grad_output.sum((0, 2, 3)))
-
-
-def ms_deform_attn_forward(
-    value: Tensor,
-    value_spatial_shapes: Tensor,
-    value_level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    *,
-    im2col_step: int,
-) -> Tensor:
-    """Multi-scale deformable attention (Zhu et al., 2021), by mmcv's own torch form."""
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
-
-    return multi_scale_deformable_attn_pytorch(  # type: ignore[no-any-return]
-        value, value_spatial_shapes, sampling_locations, attention_weights
-    )
-
-
-def ms_deform_attn_backward(
-    value: Tensor,
-    value_spatial_shapes: Tensor,
-    value_level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_loc: Tensor,
-    grad_attn_weight: Tensor,
-    *,
-    im2col_step: int,
-) -> None:
-    """The gradients of ``ms_deform_attn_forward``, into the ``grad_`` tensors."""
-
-    def forward(v: Tensor, where: Tensor, attention: Tensor) -> Tensor:
-        return ms_deform_attn_forward(
-            v,
-            value_spatial_shapes,
-            value_level_start_index,
-            where,
-            attention,
-            im2col_step=im2col_step,
-        )
-
-    grads = _gradients(forward, [value, sampling_locations, attention_weights], grad_output)
-    for place, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
-        place.copy_(grad)
+    grad_input.copy_(gradients(lambda x: _focal(x, target, weight, gamma, alpha), [input], None)[0])
 
 
 _SERVED: dict[str, Callable[..., Any]] = {
@@ -331,6 +218,9 @@ _SERVED: dict[str, Callable[..., Any]] = {
         roi_align_backward,
         sigmoid_focal_loss_forward,
         sigmoid_focal_loss_backward,
+        deform_conv_forward,
+        deform_conv_backward_input,
+        deform_conv_backward_parameters,
         modulated_deform_conv_forward,
         modulated_deform_conv_backward,
         ms_deform_attn_forward,

@@ -30,8 +30,9 @@ class RasterPreprocessor(BaseDataPreprocessor):
         mean = torch.tensor(spec.statistics.mean, dtype=torch.float32)
         std = torch.tensor(spec.statistics.std, dtype=torch.float32)
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)
-        # A constant band carries nothing: it becomes 0, not infinite.
-        std = torch.where(std > 0, std, torch.ones_like(std))
+        # A constant band, but for rounding, carries nothing: it becomes 0, not infinite.
+        varies = std > torch.finfo(torch.float32).eps * mean.abs()
+        std = torch.where(varies, std, torch.ones_like(std))
         self.register_buffer("std", std.view(1, -1, 1, 1), persistent=False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:

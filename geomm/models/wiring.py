@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,10 @@ def _framework_head(
             raise ConfigError(f"head {name} needs a finer map beside the last; this backbone has one only")
     # mmseg's heads insist on a loss of their own; the segmentor's is used instead.
     unused = {"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}
-    head = cls(num_classes=num_classes, loss_decode=unused, **wiring, **options)
+    with warnings.catch_warnings():
+        # mmseg would rather have one score for two classes; the losses here want one a class.
+        warnings.filterwarnings("ignore", message="For binary segmentation")
+        head = cls(num_classes=num_classes, loss_decode=unused, **wiring, **options)
     initialise(head)
     if stages == "fine_and_last" and fine != 0:
         return _FineFirst(head, fine)

@@ -178,7 +178,7 @@ def test_features_without_a_geometry_are_left_out(scene, tmp_path, caplog):
     frame.to_file(tmp_path / "a.gpkg")
     with caplog.at_level(logging.WARNING, "geomm"):
         labels = VectorLabels.open(tmp_path / "a.gpkg", scene, label_field="kind")
-    assert list(labels.names) == ["c"] and "2 features without geometry" in caplog.text
+    assert list(labels.names) == ["c"] and "2 features without a usable geometry" in caplog.text
 
 
 def test_a_layer_of_empty_geometries_is_an_error(scene, tmp_path):
@@ -193,6 +193,14 @@ def test_a_feature_that_cannot_be_reprojected_is_no_hindrance(scene, tmp_path):
     frame.to_file(tmp_path / "a.gpkg")
     labels = VectorLabels.open(tmp_path / "a.gpkg", scene)
     assert len(labels.geometries) == 1 and labels.burn(WHOLE, 1, fill=0).sum() == 36
+
+
+def test_a_layer_whose_crs_is_not_that_of_its_coordinates_is_an_error(scene, tmp_path):
+    frame = geopandas.GeoDataFrame(geometry=[place(box(2, 2, 8, 8))], crs="EPSG:4326")
+    frame.to_file(tmp_path / "a.gpkg")
+    with pytest.raises(DataError, match=r"a\.gpkg.*CRS") as caught:
+        VectorLabels.open(tmp_path / "a.gpkg", scene)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("ending", ["gpkg", "geojson", "shp", "parquet"])

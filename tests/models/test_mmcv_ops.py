@@ -316,6 +316,33 @@ def test_the_packed_layer_of_deformable_convolution_trains():
     assert layer.weight.grad.abs().sum() > 0 and layer.conv_offset.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize(("groups", "deform", "stride", "padding", "dilation"), DEFORM)
+def test_deformable_convolution_v1_is_v2_without_modulation(groups, deform, stride, padding, dilation):
+    inputs, offset, mask, weight, _ = make_deform(groups, deform, stride, padding, dilation)
+    options = (stride, padding, dilation, groups, deform)
+    found = mmcv.ops.deform_conv2d(inputs, offset, weight, *options)
+    arrays = [tensor.numpy() for tensor in (inputs, offset, torch.ones_like(mask), weight)]
+    np.testing.assert_allclose(found, plain_deform_conv(*arrays, None, *options), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("groups", "deform", "stride", "padding", "dilation"), DEFORM[:3])
+def test_the_gradient_of_deformable_convolution_v1_is_the_numerical_one(
+    groups, deform, stride, padding, dilation
+):
+    inputs, offset, _, weight, _ = make_deform(groups, deform, stride, padding, dilation, size=5)
+    leaves = [leaf.clone().requires_grad_() for leaf in (inputs[:1], offset[:1], weight)]
+    options = (stride, padding, dilation, groups, deform)
+    assert gradcheck(lambda *t: mmcv.ops.deform_conv2d(*t, *options), leaves, fast_mode=True)
+
+
+def test_the_packed_layer_of_deformable_convolution_v1_trains():
+    layer = mmcv.ops.DeformConv2dPack(4, 6, 3, padding=1)
+    out = layer(torch.rand(2, 4, 8, 8))
+    out.square().sum().backward()
+    assert out.shape == (2, 6, 8, 8)
+    assert layer.weight.grad.abs().sum() > 0 and layer.conv_offset.weight.grad.abs().sum() > 0
+
+
 def make_attention():
     generator = torch.Generator().manual_seed(0)
     shapes = torch.tensor([[4, 5], [2, 3]])
@@ -375,12 +402,6 @@ def test_the_attention_module_runs():
     [
         ("box_iou_rotated", lambda: mmcv.ops.box_iou_rotated(torch.rand(2, 5), torch.rand(3, 5))),
         ("nms_rotated", lambda: mmcv.ops.nms_rotated(torch.rand(2, 5), torch.rand(2), 0.5)),
-        (
-            "deform_conv_forward",
-            lambda: mmcv.ops.deform_conv2d(
-                torch.rand(1, 2, 5, 5), torch.zeros(1, 18, 3, 3), torch.rand(2, 2, 3, 3)
-            ),
-        ),
         ("roi_pool_forward", lambda: mmcv.ops.roi_pool(torch.rand(1, 1, 8, 8), torch.rand(1, 5), 2)),
     ],
 )

@@ -33,7 +33,7 @@ seeds = st.integers(0, 10_000)
 sizes = st.integers(1, 15)
 
 
-def located(height, width, *, seed=0):
+def located(height, width):
     """A sample each of whose planes says in its values where a pixel came from."""
     places = np.arange(height * width).reshape(height, width)
     return RasterSample(

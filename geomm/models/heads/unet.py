@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geomm.errors import ConfigError, did_you_mean
 from geomm.models.wiring import FeatureInfo
 from geomm.registry import HEADS
 
@@ -19,12 +21,13 @@ class DecoderBlock(nn.Module):
       in_channels: of the coarser map.
       skip_channels: of the backbone's map at the finer resolution, 0 for none.
       out_channels: of the result.
+      norm: see ``UNetHead``.
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, norm: str) -> None:
         super().__init__()
-        self.conv1 = _conv(in_channels + skip_channels, out_channels)
-        self.conv2 = _conv(out_channels, out_channels)
+        self.conv1 = _conv(in_channels + skip_channels, out_channels, norm)
+        self.conv2 = _conv(out_channels, out_channels, norm)
 
     def forward(self, inputs: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Return (B, out_channels, *size) from a coarser map and the skip of that size."""
@@ -33,12 +36,20 @@ class DecoderBlock(nn.Module):
         return self.conv2(self.conv1(joined))  # type: ignore[no-any-return]
 
 
-def _conv(in_channels: int, out_channels: int) -> nn.Sequential:
+def _conv(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        _norm(out_channels, norm),
         nn.ReLU(inplace=True),
     )
+
+
+def _norm(channels: int, norm: str) -> nn.Module:
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "group":
+        return nn.GroupNorm(math.gcd(32, channels), channels)
+    raise ConfigError(f"head.norm: found {norm!r}; {did_you_mean(norm, ('batch', 'group'))}")
 
 
 @HEADS.register_module()
@@ -51,6 +62,10 @@ class UNetHead(nn.Module):
       channels: of the decoder's blocks, coarse to fine; the last is repeated where a backbone has
         more stages.
       dropout: share of channels dropped before the scores.
+      norm: ``batch``, or ``group`` (Wu and He, 2018) for batches of one or two.
+
+    Raises:
+      ConfigError: another norm.
     """
 
     def __init__(
@@ -60,6 +75,7 @@ class UNetHead(nn.Module):
         num_classes: int,
         channels: Sequence[int] = (256, 128, 64, 32, 16),
         dropout: float = 0.0,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         skips = [info.channels for info in reversed(features[:-1])]
@@ -68,7 +84,7 @@ class UNetHead(nn.Module):
         skips += [0] * max(finest.bit_length() - 1, 0)
         widths = [*channels, *[channels[-1]] * len(skips)][: len(skips)]
         entries = [features[-1].channels, *widths[:-1]]
-        self.blocks = nn.ModuleList(map(DecoderBlock, entries, skips, widths))
+        self.blocks = nn.ModuleList(map(DecoderBlock, entries, skips, widths, [norm] * len(widths)))
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(
             widths[-1] if widths else features[-1].channels, num_classes, 3, padding=1

@@ -1,0 +1,49 @@
+"""Frameworks are imported when named, and only the one that is named."""
+
+import subprocess
+import sys
+
+import pytest
+
+from geomm.errors import DependencyError
+from geomm.models import frameworks, mmagic_bridge
+
+
+def loaded_after(code):
+    report = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    command = [sys.executable, "-W", "ignore", "-c", f"{code}\n{report}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_geomms_own_models_bring_no_framework():
+    assert not loaded_after("import geomm.models") & frameworks.FRAMEWORKS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mmseg.PSPHead", "mmdet.Darknet", "mmpretrain.ResNet"])
+def test_a_name_brings_its_own_framework_only(name):
+    scope, _, cls = name.partition(".")
+    pytest.importorskip(scope)
+    code = f"from geomm.registry import MODELS, get; assert get(MODELS, {name!r}).__name__ == {cls!r}"
+    assert loaded_after(code) & frameworks.FRAMEWORKS.keys() == {scope}
+
+
+@pytest.mark.parametrize("scope", frameworks.FRAMEWORKS)
+def test_a_framework_that_is_missing_is_named_with_the_command(monkeypatch, scope):
+    def missing(*_):
+        raise ModuleNotFoundError(f"No module named {scope!r}", name=scope)
+
+    monkeypatch.setattr(mmagic_bridge, "load", missing)
+    monkeypatch.setattr(frameworks.importlib, "import_module", missing)
+    with pytest.raises(DependencyError, match=f"^{scope} is not installed; pip install"):
+        frameworks.load_framework(scope)
+
+
+def test_what_a_framework_itself_lacks_is_not_hidden(monkeypatch):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'ftfy'", name="ftfy")
+
+    monkeypatch.setattr(frameworks.importlib, "import_module", missing)
+    with pytest.raises(ModuleNotFoundError, match="ftfy"):
+        frameworks.load_framework("mmseg")
