@@ -250,3 +250,107 @@ def test_an_error_in_the_model_surfaces_and_leaves_no_map(tmp_path, spec):
     with pytest.raises(RuntimeError, match="the model failed"):
         run(scene, tmp_path / "o", spec, broken)
     assert not (tmp_path / "o" / "s.tif").exists()
+
+
+def test_a_map_never_takes_the_place_of_its_input_or_of_another_file(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(20, 20))
+    with pytest.raises(DataError, match=r"s\.tif: its map would take its own place"):
+        run(scene, tmp_path, spec)
+    other = write_scene(tmp_path / "o.tif", noise(20, 20))
+    (tmp_path / "out").mkdir()
+    target = tmp_path / "out" / "o.tif"
+    target.write_bytes(other.read_bytes())
+    with pytest.raises(DataError, match="is no map of geomm"):
+        run(other, tmp_path / "out", spec)
+    assert target.read_bytes() == other.read_bytes()
+
+
+def test_a_map_is_made_anew(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(20, 20))
+    run(scene, tmp_path / "o", spec)
+    write_scene(scene, noise(20, 20, seed=1))
+    run(scene, tmp_path / "o", spec)
+    np.testing.assert_array_equal(read(tmp_path / "o" / "s.tif"), noise(20, 20, seed=1) % CLASSES + 1)
+
+
+def test_the_background_is_left_out_on_request(tmp_path, spec):
+    from dataclasses import replace
+
+    scene = write_scene(tmp_path / "s.tif", noise(20, 20))
+    run(scene, tmp_path / "o", replace(spec, background=1), predict_background=False)
+    expected = noise(20, 20) % CLASSES + 1
+    np.testing.assert_array_equal(read(tmp_path / "o" / "s.tif"), np.where(expected == 2, 0, expected))
+
+
+def test_a_run_that_stopped_before_its_last_file_is_not_done(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(20, 20))
+    run(scene, tmp_path / "o", spec)
+    (tmp_path / "o" / ".s.work").mkdir()
+    report = run(scene, tmp_path / "o", spec, skip_existing=True)
+    assert report.skipped == []
+    assert not (tmp_path / "o" / ".s.work").exists()
+
+
+def test_what_was_done_before_a_scene_failed_is_kept_for_the_next_run(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(64, 64))
+    calls = []
+
+    def failing(inputs, valid):
+        calls.append(1)
+        if len(calls) > 12:
+            raise DataError("the network went away")
+        return pointwise(inputs, valid)
+
+    options = {"tile_px": 16, "overlap_px": 0, "batch_size": 1, "on_error": "skip"}
+    assert run(scene, tmp_path / "o", spec, failing, **options).failed
+    work = tmp_path / "o" / ".s.work"
+    assert work.is_dir() == bool(list(work.glob("classes_*.tif")))
+    run(scene, tmp_path / "o", spec, **options)
+    np.testing.assert_array_equal(read(tmp_path / "o" / "s.tif"), noise(64, 64) % CLASSES + 1)
+    assert not work.exists()
+
+
+def test_ctrl_c_leaves_no_map_and_the_next_run_goes_on(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(64, 64))
+    seen = []
+
+    def interrupted(inputs, valid):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return pointwise(inputs, valid)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scene, tmp_path / "o", spec, interrupted, tile_px=16, overlap_px=0)
+    assert not [path for path in (tmp_path / "o").iterdir() if not path.name.startswith(".")]
+    run(scene, tmp_path / "o", spec, tile_px=16, overlap_px=0)
+    np.testing.assert_array_equal(read(tmp_path / "o" / "s.tif"), noise(64, 64) % CLASSES + 1)
+
+
+def test_every_product_of_a_scene_appears(tmp_path, spec):
+    scene = write_scene(tmp_path / "s.tif", noise(40, 30))
+    wanted = {"probabilities": True, "polygons": True, "preview": True}
+    report = run(scene, tmp_path / "o", spec, **wanted)
+    names = {"s.tif", "s_probabilities.tif", "s.gpkg", "s_preview.png"}
+    assert {path.name for path in report.outputs} == names
+    assert {path.name for path in (tmp_path / "o").iterdir()} == {*names, "s.tif.aux.xml"}
+    assert report.pixels == 1200
+
+
+def test_a_folder_is_mapped_with_its_results_inside_it(tmp_path, spec):
+    write_scene(tmp_path / "a.tif", noise(20, 20))
+    write_scene(tmp_path / "b.tif", noise(20, 20))
+    for _ in range(2):
+        report = run(tmp_path, tmp_path / "maps", spec, probabilities=True)
+        assert {path.name for path in report.outputs} >= {"a.tif", "b.tif"}
+        assert len(report.outputs) == 4
+
+
+def test_a_picture_without_a_place_is_mapped(tmp_path, spec):
+    from PIL import Image
+
+    Image.fromarray(noise(30, 40)).save(tmp_path / "photo.png")
+    run(tmp_path / "photo.png", tmp_path / "o", spec, tile_px=16, overlap_px=4, polygons=True)
+    with rasterio.open(tmp_path / "o" / "photo.tif") as made:
+        assert made.crs is None
+        np.testing.assert_array_equal(made.read(1), noise(30, 40) % CLASSES + 1)

@@ -91,7 +91,9 @@ def test_a_map_that_cannot_be_finished_takes_no_name(tmp_path, monkeypatch):
 def test_a_map_is_told_from_other_files(tmp_path):
     path = make(tmp_path, class_pixels(20, 20), (20,), layout(20, 20))
     (tmp_path / "text.tif").write_text("no raster")
-    with rasterio.open(tmp_path / "other.tif", "w", driver="GTiff", width=1, height=1, count=1, dtype="u1"):
+    with rasterio.open(
+        tmp_path / "other.tif", "w", driver="GTiff", width=1, height=1, count=1, dtype="uint8"
+    ):
         pass
     assert is_class_map(path)
     assert not is_class_map(tmp_path / "text.tif")

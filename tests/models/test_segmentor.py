@@ -34,13 +34,15 @@ def matrix():
             turn = (row + column) % 6
             quick = () if turn == 0 else pytest.mark.slow
             yield pytest.param(head, backbone, 3, marks=quick)
-            if turn in (2, 5):
-                bands = 1 if (row + column // 2) % 2 else 7
+            if turn == 2:
+                bands = 1 if column % 2 else 7
                 yield pytest.param(head, backbone, bands, marks=pytest.mark.slow)
 
 
-def open_residual_branches(model):
+def open_every_branch(model):
     for module in model.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
 
@@ -48,7 +50,7 @@ def open_residual_branches(model):
 @pytest.mark.parametrize(("head", "backbone", "bands"), matrix())
 def test_any_head_learns_and_predicts_over_any_backbone(head, backbone, bands):
     model = make_segmentor(head, backbone, bands=bands)
-    open_residual_branches(model)
+    open_every_branch(model)
     inputs, mask = make_batch(bands)
     loss = sum(model(inputs, mask=mask, mode="loss").values())
     loss.backward()

@@ -1,0 +1,55 @@
+"""Options of inference: tiles that fit, a device that is there."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from geomm.errors import ConfigError, GeommError
+from geomm.inference import RasterOptions
+
+
+@pytest.mark.parametrize("window, tile", [(16, 256), (128, 256), (200, 400), (900, 1024)])
+def test_a_tile_is_twice_the_training_window_within_bounds(spec, window, tile):
+    chosen = RasterOptions().tiling(dataclasses.replace(spec, window_px=window))
+    assert chosen == (tile, tile // 4)
+
+
+def test_given_numbers_are_taken_and_auto_is_none(spec):
+    assert RasterOptions(tile_px=64, overlap_px=0).tiling(spec) == (64, 0)
+    assert RasterOptions(tile_px="auto", overlap_px="auto").tiling(spec) == RasterOptions().tiling(spec)
+
+
+@pytest.mark.parametrize("overlap", [64, 65, -1])
+def test_an_overlap_that_does_not_fit_is_named(spec, overlap):
+    with pytest.raises(ConfigError, match=f"overlap_px: found {overlap}, expected 0 to 63"):
+        RasterOptions(tile_px=64, overlap_px=overlap).tiling(spec)
+
+
+def test_a_device_that_is_none_is_an_error():
+    with pytest.raises(ConfigError, match="found 'gpu', expected auto, cpu or cuda"):
+        RasterOptions(device="gpu").resolve_device()
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(GeommError, match="torch sees no GPU"):
+        RasterOptions(device="cuda").resolve_device()
+    assert RasterOptions().resolve_device() == torch.device("cpu")
+
+
+def test_options_and_their_config_group_have_the_same_names_and_defaults(root):
+    import yaml
+
+    group = yaml.safe_load((root / "configs" / "inference" / "default.yaml").read_text())
+    assert group == dataclasses.asdict(RasterOptions())
+
+
+def test_an_unknown_executor_is_an_error(tmp_path, spec):
+    from geomm.inference import predict_rasters
+    from tests.inference.conftest import noise, pointwise, write_scene
+
+    scene = write_scene(tmp_path / "s.tif", noise(5, 5))
+    options = RasterOptions(executor="rya", device="cpu")
+    with pytest.raises(ConfigError, match=r"executor: unknown 'rya'; .*local"):
+        predict_rasters(scene, tmp_path / "o", score=pointwise, spec=spec, options=options, model_id="m")
