@@ -21,7 +21,7 @@ Rows = Sequence[tuple[int, int, Path]]
 
 _VRT_TYPES = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 #: LZW is read everywhere and packs classes as well as DEFLATE does in a quarter of the time.
-_COMPRESSION = {
+_COMPRESSION: dict[str, dict[str, str | int]] = {
     "bytes": {"COMPRESS": "LZW"},
     "float32": {"COMPRESS": "ZSTD", "LEVEL": 3},
 }
@@ -92,7 +92,7 @@ def assemble(rows: Rows, layout: MapLayout, target: Path, *, work: Path) -> Path
     source, temporary = work / f"{target.name}.vrt", work / target.name
     source.write_text(_vrt(rows, layout), encoding="utf-8")
     temporary.unlink(missing_ok=True)
-    options = {
+    options: dict[str, int | str] = {
         "BLOCKSIZE": 512,
         "PREDICTOR": "NO" if layout.classes else "YES",
         "RESAMPLING": "NEAREST" if layout.classes else "AVERAGE",
