@@ -17,10 +17,10 @@ demo: $(STAMP) ## train on real imagery, map a scene, say where to look
 	$(PY) tools/demo.py
 
 test: $(STAMP) lint ## linters and every test but those that need a GPU
-	$(PY) -m pytest -m "not gpu"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not gpu"
 
 quick: $(STAMP) ## the tests that take seconds
-	$(PY) -m pytest -m "not gpu and not slow"
+	$(PY) -m pytest -n 2 --dist loadfile -m "not gpu and not slow"
 
 lint: $(STAMP) ## ruff, mypy, import-linter
 	$(PY) -m ruff check .

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two test processes share two cores; a second thread each makes both several times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # mmcv and friends look for a newer self and a model zoo on some paths; nothing here needs a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

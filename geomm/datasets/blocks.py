@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.datasets.labels import SceneLabels
+from geomm.datasets.moments import combine_moments, merge_moments, moments_of
 from geomm.errors import DataError
 from geomm.io.raster import RasterReader
 from geomm.structures import IGNORE_INDEX, BandStatistics, PixelWindow
@@ -25,6 +26,8 @@ SPLITS = ("train", "val", "test")
 _ANCHORS = 48
 #: Beyond this many pixels a scene's blocks are looked at in part.
 _MOST_PIXELS = 400_000_000
+#: Values that are looked at together: 32 MB as float64.
+_STRIP_VALUES = 4_000_000
 
 
 def block_size(width: int, height: int, window_px: int) -> int:
@@ -78,11 +81,17 @@ class BlockScan:
 def scan_key(reader: RasterReader, labels: SceneLabels, parts: Sequence[Any]) -> str:
     """Return a fingerprint of all that a scan depends on."""
     table = labels.table
-    described: list[Any] = [_stamps(reader.source.path), _stamps(labels.path), *parts]
+    described: list[Any] = list(parts)
     if table:
         names = [item.name for item in table.classes]
         indices = [sorted(table.index_of.items()), sorted(table.value_index.items())]
         described += [names, table.fill, indices]
+    return fingerprint([reader.source.path, labels.path], described)
+
+
+def fingerprint(files: Sequence[str], parts: Sequence[Any] = ()) -> str:
+    """Return a short text that changes with any of the files and other parts."""
+    described = [*(_stamps(file) for file in files), *parts]
     return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:16]
 
 
@@ -164,22 +173,32 @@ def _scan_block(
     bands: Sequence[int],
     seed: int,
 ) -> None:
-    pixels, valid = reader.read(window, bands)
-    if not valid.any():
-        return
-    inside = pixels[:, valid].astype(np.float64)
-    mean = inside.mean(1)
-    squares = ((inside - mean[:, None]) ** 2).sum(1)
-    count = np.full(len(bands), inside.shape[1])
-    scan.moments[block] = [count, mean, squares, inside.min(1), inside.max(1)]
-    scan.valid[block] = inside.shape[1]
-    mask = np.where(valid, labels.mask(window), IGNORE_INDEX)
+    """Scan a block strip by strip: a block of many bands would be large in float64."""
     rng = np.random.default_rng([seed, block])
-    for kind in np.unique(mask[mask != IGNORE_INDEX]):
-        places = np.argwhere(mask == kind)
-        scan.classes[block, kind] = len(places)
-        chosen = places[rng.permutation(len(places))[:_ANCHORS]] if len(places) > _ANCHORS else places
-        scan.anchors[block, kind, : len(chosen)] = chosen + np.array([window.row, window.col])
+    deep = max(_STRIP_VALUES // (window.width * len(bands)), 1)
+    kinds = scan.classes.shape[1]
+    moments = []
+    # Each labelled pixel draws a lot; those with the lowest of the whole block are its anchors.
+    lots: list[tuple[NDArray[Any], NDArray[Any]]] = [(np.empty(0), np.empty((0, 2), int))] * kinds
+    for row in range(window.row, window.row + window.height, deep):
+        strip = PixelWindow(window.col, row, window.width, min(deep, window.row + window.height - row))
+        pixels, valid = reader.read(strip, bands)
+        if not valid.any():
+            continue
+        moments.append(moments_of(pixels[:, valid]))
+        mask = np.where(valid, labels.mask(strip), IGNORE_INDEX)
+        for kind in np.unique(mask[mask != IGNORE_INDEX]):
+            places = np.argwhere(mask == kind)
+            scan.classes[block, kind] += len(places)
+            draws = np.concatenate([lots[kind][0], rng.random(len(places))])
+            places = np.concatenate([lots[kind][1], places + np.array([strip.row, strip.col])])
+            lowest = np.argsort(draws, kind="stable")[:_ANCHORS]
+            lots[kind] = draws[lowest], places[lowest]
+    for kind, (_, places) in enumerate(lots):
+        scan.anchors[block, kind, : len(places)] = places
+    if moments:
+        scan.moments[block] = combine_moments(moments)
+        scan.valid[block] = int(scan.moments[block, 0, 0])
 
 
 def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.bool_]]) -> BandStatistics:
@@ -191,26 +210,6 @@ def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.boo
             for moments in scan.moments[keep & (scan.valid > 0)]
         ]
     )
-
-
-def merge_moments(parts: Sequence[NDArray[np.float64]]) -> BandStatistics:
-    """Merge (5, C) arrays of count, mean, squared deviations, min and max (Chan et al., 1979).
-
-    Raises:
-      DataError: there are none: no valid pixel.
-    """
-    if not parts:
-        raise DataError("no valid pixel to train on: every pixel is nodata")
-    count, mean, squares, low, high = (np.asarray(x) for x in parts[0])
-    for n, m, s, lo, hi in parts[1:]:
-        delta, total = m - mean, count + n
-        squares = squares + s + delta**2 * count * n / total
-        mean = mean + delta * n / total
-        count, low, high = total, np.minimum(low, lo), np.maximum(high, hi)
-    std = np.sqrt(squares / count)
-    merged = (tuple(float(x) for x in values) for values in (low, high, mean, std))
-    lowest, highest, means, deviations = merged
-    return BandStatistics(lowest, highest, means, deviations, int(count[0]))
 
 
 def assign_blocks(

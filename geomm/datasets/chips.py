@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from geomm.datasets.blocks import assign_blocks, merge_moments
+from geomm.datasets.blocks import SPLITS, assign_blocks
+from geomm.datasets.chip_labels import CHIP_LABELS, ChipLabels
 from geomm.datasets.labels import Classes, LabelTable, make_table, recolour
+from geomm.datasets.moments import merge_moments, moments_of
+from geomm.datasets.overlaps import covered_by_later, group_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import Export, read_export
-from geomm.io.raster import RasterInfo, RasterReader, read_info
+from geomm.io.raster import RasterReader
+from geomm.io.raster_info import read_info
 from geomm.registry import DATASETS
 from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
 #: Paths of an image and its label.
-Chip = tuple[str, str]
-#: Pixels a class, and the moments of the bands.
-Scan = tuple[NDArray[np.int64], NDArray[np.float64]]
+ChipPaths = tuple[str, str]
+
+
+@dataclass
+class Chip:
+    """A chip and what was found in it.
+
+    Attributes:
+      image: path.
+      label: path.
+      labelled: (K,) labelled pixels a class.
+      moments: (5, C) of its valid pixels.
+      hidden: pixels that a chip of another split is judged by, not trained on here.
+    """
+
+    image: str
+    label: str
+    labelled: NDArray[np.int64]
+    moments: NDArray[np.float64]
+    hidden: list[PixelWindow] = field(default_factory=list)
 
 
 @DATASETS.register_module()
 class Chips:
     """Chips of ArcGIS's Classified_Tiles, or any folders ``images`` and ``labels`` of equal names.
 
-    Chips that overlap on the map always go to the same split.
+    Chips that overlap on the map go to the same split; where a chain of overlaps runs all through the
+    export it is cut, and ground on both sides of a cut counts for the later split alone.
 
     Args:
       root: folder of the export.
@@ -58,12 +81,8 @@ class Chips:
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
     ) -> None:
-        self.root, self.classes, self.background, self.bands = (
-            Path(root),
-            classes,
-            background,
-            bands,
-        )
+        self.root, self.classes = Path(root), classes
+        self.background, self.bands = background, bands
         self.window_px, self.on_error = window_px, on_error
         self.split_options = {"val": 0.2, "test": 0.0, "seed": None, **(split or {})}
         self.augment, self.seed = augment or {}, seed
@@ -78,40 +97,23 @@ class Chips:
         Raises:
           DataError: no such folder, another kind of export, chips that cannot be used.
         """
-        export = read_export(self.root, kinds=("Classified_Tiles",))
+        export = read_export(self.root, kinds=tuple(CHIP_LABELS))
+        self._labels = CHIP_LABELS[export.kind]
         values = self._usable(export)
-        numbers = read_info(next(iter(values))[0]).select_bands(self.bands)
+        bands = read_info(next(iter(values))[0]).select_bands(self.bands)
         table = self._table(export, sorted(set().union(*values.values())))
-        chips, scanned = self._scan(list(values), numbers, table)
+        chips = self._scan(list(values), bands, table)
         if len(chips) < len(export.pairs):
             left_out = len(export.pairs) - len(chips)
             _LOG.warning("%d of %d chips left out", left_out, len(export.pairs))
-        infos = [read_info(image) for image, _ in chips]
-        first = infos[0]
-        window = self.window_px or max(max(info.width, info.height) for info in infos)
-        per_class = np.array([counts for counts, _ in scanned])
-        splits = self._assign(infos, per_class)
-        self.spec = RasterSpec(
-            bands=numbers,
-            band_names=tuple(first.band_names[band - 1] for band in numbers),
-            dtype=first.dtype,
-            nodata=first.nodata,
-            statistics=merge_moments(
-                [m for (_, m), s in zip(scanned, splits, strict=True) if s == 0 and m[0, 0] > 0]
-            ),
-            classes=recolour(table.classes, export.colors),
-            background=table.background,
-            window_px=window,
-            gsd=first.gsd or export.cell_size,
-            crs=first.georeference.crs,
-            map_space=export.map_space,
-            class_pixels=tuple(int(n) for n in per_class[splits == 0].sum(0)),
-        )
-        for index, name in enumerate(("train", "val", "test")):
+        parts = self._assign(chips, bands, table)
+        largest = max(max(info.width, info.height) for info in (read_info(c.image) for c in chips))
+        window = self.window_px or largest
+        self.spec = self._describe(export, parts["train"], bands, table, window)
+        for name, mine in parts.items():
             augment = Compose(self.augment if name == "train" else {}, map_space=export.map_space)
-            mine = [chip for chip, split in zip(chips, splits, strict=True) if split == index]
-            self._datasets[name] = ChipDataset(mine, numbers, window, table, augment, self.seed)
-        sizes = ", ".join(f"{len(d)} {n}" for n, d in self._datasets.items())  # type: ignore[arg-type]
+            self._datasets[name] = ChipDataset(mine, bands, window, self._labels, table, augment, self.seed)
+        sizes = ", ".join(f"{len(mine)} {name}" for name, mine in parts.items())
         _LOG.info("%s: %d chips (%s), %d classes", self.root, len(chips), sizes, len(table.classes))
         return self.spec
 
@@ -119,36 +121,46 @@ class Chips:
         """Return the chips of ``train``, ``val`` or ``test``."""
         return self._datasets[name]
 
-    def _usable(self, export: Export) -> dict[Chip, set[int]]:
+    def _usable(self, export: Export) -> dict[ChipPaths, set[int]]:
         """Return the chips whose files fit together, and the values in each one's label."""
-        good: dict[Chip, set[int]] = {}
+        good: dict[ChipPaths, set[int]] = {}
         for image, label in export.pairs:
-            problem = _pair_problem(image, label)
-            if problem is None:
-                try:
-                    good[str(image), str(label)] = _values(str(label))
-                except DataError as error:
-                    problem = f"corrupt chip: {error}"
+            try:
+                problem = self._problem(image, label)
+                if problem is None:
+                    good[str(image), str(label)] = self._labels.values(str(label))
+            except DataError as error:
+                problem = f"corrupt chip: {error}"
             if problem is not None:
                 self._leave_out(problem)
         if not good:
             raise DataError(f"{self.root}: none of the {len(export.pairs)} chips can be used")
         return good
 
-    def _scan(
-        self, chips: Sequence[Chip], bands: Sequence[int], table: LabelTable
-    ) -> tuple[list[Chip], list[Scan]]:
-        """Return the chips whose pixels can be read, and what was found in each."""
-        good, found = [], []
-        for chip in chips:
+    def _problem(self, image: Path, label: Path | None) -> str | None:
+        if label is None or not label.is_file():
+            return f"chip without a label: {image}"
+        if not image.is_file():
+            return f"label without an image: {label}"
+        return self._labels.problem(label, read_info(image))
+
+    def _scan(self, paths: Sequence[ChipPaths], bands: Sequence[int], table: LabelTable) -> list[Chip]:
+        """Return the chips whose pixels can be read, with what was found in each."""
+        chips = []
+        for image, label in paths:
+            chip = Chip(image, label, np.zeros(len(table.classes), np.int64), np.zeros((5, len(bands))))
             try:
-                found.append(_scan(*chip, bands, table))
-                good.append(chip)
+                sample = read_chip(chip, self._labels, table, bands)
             except DataError as error:
                 self._leave_out(f"corrupt chip: {error}")
-        if not good:
-            raise DataError(f"{self.root}: none of the {len(chips)} chips can be read")
-        return good, found
+                continue
+            chip.labelled = _count(sample, table)
+            if sample.valid.any():
+                chip.moments = moments_of(sample.image[:, sample.valid])
+            chips.append(chip)
+        if not chips:
+            raise DataError(f"{self.root}: none of the {len(paths)} chips can be read")
+        return chips
 
     def _leave_out(self, problem: str) -> None:
         if self.on_error != "skip":
@@ -165,10 +177,14 @@ class Chips:
                 _LOG.warning("no pixel of class %s in these chips", ", ".join(missing))
         return make_table([], values, classes=classes, background=self.background is True)
 
-    def _assign(self, infos: Sequence[RasterInfo], per_class: NDArray[np.int64]) -> NDArray[np.int8]:
-        groups = _overlapping_groups(infos)
-        totals = np.zeros((groups.max() + 1, per_class.shape[1]), np.int64)
-        np.add.at(totals, groups, per_class)
+    def _assign(
+        self, chips: Sequence[Chip], bands: Sequence[int], table: LabelTable
+    ) -> dict[str, list[Chip]]:
+        """Divide the chips, and hide in each what a chip of a later split shows too."""
+        infos = [read_info(chip.image) for chip in chips]
+        groups = group_chips(infos)
+        totals = np.zeros((groups.max() + 1, len(table.classes)), np.int64)
+        np.add.at(totals, groups, np.array([chip.labelled for chip in chips]))
         seed = self.split_options["seed"]
         assigned = assign_blocks(
             totals,
@@ -178,7 +194,43 @@ class Chips:
             what="groups of chips that do not overlap",
             cure="export a larger area",
         )
-        return assigned[groups]
+        splits = assigned[groups]
+        for number, windows in covered_by_later(infos, splits).items():
+            chip = chips[number]
+            chip.hidden = windows
+            chip.labelled = _count(read_chip(chip, self._labels, table, bands), table)
+        return {
+            name: [
+                chip
+                for chip, split in zip(chips, splits, strict=True)
+                if split == index and not (chip.hidden and chip.labelled.sum() == 0)
+            ]
+            for index, name in enumerate(SPLITS)
+        }
+
+    def _describe(
+        self,
+        export: Export,
+        train: Sequence[Chip],
+        bands: Sequence[int],
+        table: LabelTable,
+        window_px: int,
+    ) -> RasterSpec:
+        info = read_info(train[0].image)
+        return RasterSpec(
+            bands=tuple(bands),
+            band_names=tuple(info.band_names[band - 1] for band in bands),
+            dtype=info.dtype,
+            nodata=info.nodata,
+            statistics=merge_moments([c.moments for c in train if c.moments[0, 0] > 0]),
+            classes=recolour(table.classes, export.colors),
+            background=table.background,
+            window_px=window_px,
+            gsd=info.gsd or export.cell_size,
+            crs=info.georeference.crs,
+            map_space=export.map_space,
+            class_pixels=tuple(int(n) for n in np.sum([chip.labelled for chip in train], 0)),
+        )
 
 
 class ChipDataset(Dataset[RasterSample]):
@@ -186,118 +238,57 @@ class ChipDataset(Dataset[RasterSample]):
 
     def __init__(
         self,
-        chips: Sequence[tuple[str, str]],
+        chips: Sequence[Chip],
         bands: Sequence[int],
         window_px: int,
+        labels: ChipLabels,
         table: LabelTable,
         augment: Compose,
         seed: int,
     ) -> None:
         self.chips, self.bands, self.window_px = list(chips), tuple(bands), window_px
-        self.table, self.augment, self.seed = table, augment, seed
+        self.labels, self.table, self.augment, self.seed = labels, table, augment, seed
 
     def __len__(self) -> int:
         return len(self.chips)
 
     def __getitem__(self, index: int) -> RasterSample:
-        image, label = self.chips[index % len(self.chips)]
+        chip = self.chips[index % len(self.chips)]
         rng = np.random.default_rng([self.seed, 2, index])
-        reader = RasterReader(image)
-        info = reader.info
-        size = self.window_px
-        col, row = (-((size - length) // 2) for length in (info.width, info.height))
-        window = PixelWindow(col, row, size, size)
-        pixels, valid = reader.read(window, self.bands)
-        values, known = RasterReader(label).read(window, [1])
-        mask = self.table.look_up(values[0], known)
-        mask[~valid] = IGNORE_INDEX
-        sample = RasterSample(pixels, valid, mask, info.georeference.shifted(col, row), image)
+        sample = read_chip(chip, self.labels, self.table, self.bands, window_px=self.window_px)
         return self.augment(sample, rng)
 
 
-def _values(label: str) -> set[int]:
-    reader = RasterReader(label)
-    info = reader.info
-    values, valid = reader.read(PixelWindow(0, 0, info.width, info.height), [1])
-    return {int(value) for value in np.unique(values[0][valid])}
+def read_chip(
+    chip: Chip,
+    labels: ChipLabels,
+    table: LabelTable,
+    bands: Sequence[int],
+    *,
+    window_px: int | None = None,
+) -> RasterSample:
+    """Read a chip, cut or padded around its middle to ``window_px`` where that is given.
 
-
-def _pair_problem(image: Path, label: Path | None) -> str | None:
-    if label is None or not label.is_file():
-        return f"chip without a label: {image}"
-    if not image.is_file():
-        return f"label without an image: {label}"
-    try:
-        one, two = read_info(image), read_info(label)
-    except DataError as error:
-        return f"corrupt chip: {error}"
-    if (one.width, one.height) != (two.width, two.height):
-        return (
-            f"label of another size: {label} is {two.width} x {two.height}, {image} "
-            f"{one.width} x {one.height}"
-        )
-    return None
-
-
-def _scan(image: str, label: str, bands: Sequence[int], table: LabelTable) -> Scan:
-    """Return a chip's pixels a class, and (5, C) count, mean, squared deviations, min, max."""
-    reader = RasterReader(image)
-    info = reader.info
-    window = PixelWindow(0, 0, info.width, info.height)
-    pixels, valid = reader.read(window, bands)
-    values, known = RasterReader(label).read(window, [1])
-    mask = np.where(valid, table.look_up(values[0], known), IGNORE_INDEX)
-    counts = np.bincount(mask.ravel(), minlength=256)[: len(table.classes)]
-    inside = pixels[:, valid].astype(np.float64)
-    moments = np.zeros((5, len(bands)))
-    if inside.size:
-        mean = inside.mean(1)
-        squares = ((inside - mean[:, None]) ** 2).sum(1)
-        moments[:] = [
-            np.full(len(bands), inside.shape[1]),
-            mean,
-            squares,
-            inside.min(1),
-            inside.max(1),
-        ]
-    return counts, moments
-
-
-def _overlapping_groups(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
-    """Return a group number a chip: chips that share ground, directly or through others, share it.
-
-    Chips without a place are a group each. Where everything overlaps in one chain, as with strides
-    smaller than the chip, chips are grouped by cells of a few chips instead.
+    Raises:
+      DataError: the image or the label is damaged.
     """
-    import shapely
-
-    count = len(infos)
-    if any(info.georeference.crs is None for info in infos) and not _placed(infos):
-        return np.arange(count)
-    corners = []
-    for info in infos:
-        a, _, c, _, e, f = info.georeference.transform
-        corners.append((c, f + e * info.height, c + a * info.width, f))
-    bounds = np.array(corners)
-    boxes = shapely.box(*bounds.T)
-    shrunk = shapely.buffer(boxes, -0.01 * float(np.abs(bounds[0, 2] - bounds[0, 0])))
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    one, two = shapely.STRtree(shrunk).query(shrunk, predicate="intersects")
-    graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(count, count))
-    number, groups = connected_components(graph, directed=False)
-    if number > 4:
-        return np.asarray(groups, np.intp)
-    width = max(float(np.median(bounds[:, 2] - bounds[:, 0])), 1e-9)
-    for across in (4, 2, 1):
-        cells = np.floor((bounds[:, :2] - bounds[:, :2].min(0)) / (across * width)).astype(int)
-        _, inverse = np.unique(cells, axis=0, return_inverse=True)
-        if inverse.max() > 4:
-            break
-    return np.asarray(inverse.ravel(), np.intp)
+    reader = RasterReader(chip.image)
+    info = reader.info
+    width, height = (window_px, window_px) if window_px else (info.width, info.height)
+    window = PixelWindow(-((width - info.width) // 2), -((height - info.height) // 2), width, height)
+    pixels, valid = reader.read(window, bands)
+    mask = labels.mask(chip.label, window, table)
+    for hidden in chip.hidden:
+        top, left = max(hidden.row - window.row, 0), max(hidden.col - window.col, 0)
+        bottom = max(hidden.row + hidden.height - window.row, 0)
+        right = max(hidden.col + hidden.width - window.col, 0)
+        mask[top:bottom, left:right] = IGNORE_INDEX
+    mask[~valid] = IGNORE_INDEX
+    place = info.georeference.shifted(window.col, window.row)
+    return RasterSample(pixels, valid, mask, place, chip.image)
 
 
-def _placed(infos: Sequence[RasterInfo]) -> bool:
-    """Whether the chips' transforms tell them apart, as world files do without a CRS."""
-    return len({info.georeference.transform for info in infos}) > len(infos) // 2
+def _count(sample: RasterSample, table: LabelTable) -> NDArray[np.int64]:
+    """Return the labelled pixels (K,) a class."""
+    assert sample.mask is not None
+    return np.bincount(sample.mask.ravel(), minlength=256)[: len(table.classes)].astype(np.int64)

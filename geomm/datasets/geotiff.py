@@ -20,24 +20,15 @@ from geomm.datasets.blocks import (
     scan_key,
     scan_scene,
 )
-from geomm.datasets.labels import (
-    Classes,
-    SceneLabels,
-    distinct_values,
-    is_vector,
-    make_table,
-    open_labels,
-)
+from geomm.datasets.labels import Classes, LabelTable, make_table
+from geomm.datasets.scene_files import OpenScene, Paths, check_alike, label_values, open_scenes
 from geomm.datasets.windows import BlockWindows, RandomWindows, Scene
 from geomm.errors import DataError
-from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS, expand
-from geomm.io.raster import RasterReader, read_info, same_crs
 from geomm.registry import DATASETS
-from geomm.structures import PixelWindow, RasterSample, RasterSpec
+from geomm.structures import RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
-Paths = str | Sequence[str] | None
 
 
 @DATASETS.register_module()
@@ -61,6 +52,8 @@ class GeoTiffScenes:
       all_touched: burn every pixel that a feature touches.
       val_images: scenes for validation alone; ``split.val`` is then not taken from the others.
       val_labels: their labels, ``labels`` where not given.
+      test_images: scenes for the test alone; ``split.test`` is then not taken from the others.
+      test_labels: their labels, ``labels`` where not given.
       on_error: ``raise``, or ``skip`` to leave out scenes that cannot be used, with a warning.
       augment: transforms of training windows, filled in from the task.
       seed: of every random choice.
@@ -83,6 +76,8 @@ class GeoTiffScenes:
         all_touched: bool = False,
         val_images: Paths = None,
         val_labels: Paths = None,
+        test_images: Paths = None,
+        test_labels: Paths = None,
         on_error: str = "raise",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
@@ -99,6 +94,7 @@ class GeoTiffScenes:
             **(split or {}),
         }
         self.val_images, self.val_labels = val_images, val_labels
+        self.test_images, self.test_labels = test_images, test_labels
         self.augment, self.seed = augment or {}, seed
         self._scenes: list[Scene] = []
         self._datasets: dict[str, Dataset[RasterSample]] = {}
@@ -112,47 +108,15 @@ class GeoTiffScenes:
         Raises:
           DataError: files, labels or classes that cannot be used.
         """
-        self._use_sample()
-        opened = self._open(self.images, self.labels)
-        own_val = self.val_images is not None
-        val = self._open(self.val_images, self.val_labels or self.labels) if own_val else []
-        both = [*opened, *val]
-        first = both[0][0].info
-        numbers = first.select_bands(self.bands)
-        for reader, _ in both[1:]:
-            _check_like(reader, numbers, first.path, len(numbers) if self.bands is None else None)
-        values = self._values(both)
-        table = make_table(
-            [labels for _, labels in both], values, classes=self.classes, background=self.background
-        )
-        tried = [self._scan_or_skip(*pair, numbers, cache) for pair in both]
-        trained, checked = (
-            sum(scan is not None for scan in part) for part in (tried[: len(opened)], tried[len(opened) :])
-        )
-        if not trained or (own_val and not checked):
-            what = "scenes" if not trained else "scenes of dataset.val_images"
-            raise DataError(f"none of the {what} can be read; the log says why")
-        both = [pair for pair, scan in zip(both, tried, strict=True) if scan is not None]
-        scans = [scan for scan in tried if scan is not None]
-        splits = self._assign(scans, trained, own_val)
-        self._scenes = [
-            Scene(reader, labels, scan, assigned)
-            for (reader, labels), scan, assigned in zip(both, scans, splits, strict=True)
-        ]
-        train_pixels = sum(scan.classes[s == 0].sum(0) for scan, s in zip(scans, splits, strict=True))
-        self.spec = RasterSpec(
-            bands=numbers,
-            band_names=tuple(first.band_names[band - 1] for band in numbers),
-            dtype=first.dtype,
-            nodata=first.nodata,
-            statistics=merge_statistics(scans, [s == 0 for s in splits]),
-            classes=table.classes,
-            background=table.background,
-            window_px=self.window_px,
-            gsd=first.gsd,
-            crs=first.georeference.crs,
-            class_pixels=tuple(int(n) for n in np.asarray(train_pixels)),
-        )
+        opened = self._open()
+        first = opened[0].reader.info
+        bands = first.select_bands(self.bands)
+        check_alike(opened, bands, all_bands=self.bands is None)
+        values = label_values(opened, cache, skip_errors=self.on_error == "skip")
+        labels = [scene.labels for scene in opened]
+        table = make_table(labels, values, classes=self.classes, background=self.background)
+        self._scenes = self._assign(*self._scan_all(opened, bands, cache))
+        self.spec = self._describe(bands, table)
         self._check_classes()
         self._make_datasets()
         self._say()
@@ -162,94 +126,59 @@ class GeoTiffScenes:
         """Return the windows of ``train``, ``val`` or ``test``."""
         return self._datasets[name]
 
-    def _use_sample(self) -> None:
-        if self.sample is None:
-            if self.images is None:
-                raise DataError("dataset.images: no scenes given; name a file, a glob or a folder")
-            return
-        from geomm.samples import make
-        from geomm.samples.store import samples_folder
+    def _open(self) -> list[OpenScene]:
+        """Open all scenes, those to train on first."""
+        images, labels = self.images, self.labels
+        if self.sample is not None:
+            from geomm.samples import make
+            from geomm.samples.store import samples_folder
 
-        made = make(self.sample, samples_folder())
-        self.images = self.images or made["images"]
-        self.labels = self.labels or made["labels"]
+            made = make(self.sample, samples_folder())
+            images, labels = images or made["images"], labels or made["labels"]
+        if images is None:
+            raise DataError("dataset.images: no scenes given; name a file, a glob or a folder")
+        roles = (
+            (images, labels),
+            (self.val_images, self.val_labels or labels),
+            (self.test_images, self.test_labels or labels),
+        )
+        return [
+            scene
+            for role, (scenes, their_labels) in enumerate(roles)
+            if scenes is not None
+            for scene in open_scenes(
+                scenes,
+                their_labels,
+                label_field=self.label_field,
+                all_touched=self.all_touched,
+                skip_errors=self.on_error == "skip",
+                role=role,
+            )
+        ]
 
-    def _open(self, images: Paths, labels: Paths) -> list[tuple[RasterReader, SceneLabels]]:
-        assert images is not None
-        if labels is None:
-            raise DataError("dataset.labels: no labels given; name a vector layer or label rasters")
-        scenes = expand(images, RASTER_ENDINGS)
-        found = expand(labels, (*VECTOR_ENDINGS, *RASTER_ENDINGS))
-        opened, failed = [], []
-        for scene in scenes:
+    def _scan_all(
+        self, opened: Sequence[OpenScene], bands: Sequence[int], cache: Path
+    ) -> tuple[list[OpenScene], list[BlockScan]]:
+        """Scan each scene, leaving out damaged ones where the user says so."""
+        kept, scans = [], []
+        for scene in opened:
             try:
-                reader = RasterReader(scene)
-                path = _pair(scene, found)
-                opened.append(
-                    (
-                        reader,
-                        open_labels(
-                            path,
-                            reader.info,
-                            label_field=self.label_field,
-                            all_touched=self.all_touched,
-                        ),
-                    )
-                )
+                scans.append(self._scan(scene, bands, cache))
+                kept.append(scene)
             except DataError as error:
                 if self.on_error != "skip":
                     raise
-                failed.append(str(error))
                 _LOG.warning("left out: %s", error)
-        if not opened:
-            raise DataError(f"none of the {len(scenes)} scenes can be used: {failed[0] if failed else ''}")
-        if failed:
-            _LOG.warning("%d of %d scenes left out", len(failed), len(scenes))
-        return opened
+        for role in sorted({scene.role for scene in opened} - {scene.role for scene in kept}):
+            what = f"scenes of dataset.{SPLITS[role]}_images" if role else "scenes"
+            raise DataError(f"none of the {what} can be read; the log says why")
+        return kept, scans
 
-    def _values(self, opened: Sequence[tuple[RasterReader, SceneLabels]]) -> list[int]:
-        """Return the class values of the label rasters, looked for all over each scene."""
-        values: set[int] = set()
-        failed: DataError | None = None
-        for reader, labels in opened:
-            if labels.raster is not None:
-                info = reader.info
-                step = 1024
-                windows = [
-                    PixelWindow(col, row, min(step, info.width - col), min(step, info.height - row))
-                    for row in range(0, info.height, step)
-                    for col in range(0, info.width, step)
-                ]
-                try:
-                    values |= distinct_values(labels.raster, windows)
-                except DataError as error:
-                    # Scanning the scene meets the damage again, and leaves it out.
-                    if self.on_error != "skip":
-                        raise
-                    failed = error
-        if failed and not values:
-            raise failed
-        return sorted(values)
-
-    def _scan_or_skip(
-        self, reader: RasterReader, labels: SceneLabels, bands: Sequence[int], cache: Path
-    ) -> BlockScan | None:
-        try:
-            return self._scan(reader, labels, bands, cache)
-        except DataError as error:
-            if self.on_error != "skip":
-                raise
-            _LOG.warning("left out: %s", error)
-            return None
-
-    def _scan(
-        self, reader: RasterReader, labels: SceneLabels, bands: Sequence[int], cache: Path
-    ) -> BlockScan:
+    def _scan(self, scene: OpenScene, bands: Sequence[int], cache: Path) -> BlockScan:
+        reader, labels, info = scene.reader, scene.labels, scene.reader.info
         wanted = self.split_options["block_px"]
-        info = reader.info
-        size = (
-            block_size(info.width, info.height, self.window_px) if wanted in (None, "auto") else int(wanted)
-        )
+        automatic = wanted in (None, "auto")
+        size = block_size(info.width, info.height, self.window_px) if automatic else int(wanted)
         key = scan_key(reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched])
         file = cache / f"scan_{key}.npz"
         if file.is_file():
@@ -261,20 +190,52 @@ class GeoTiffScenes:
         scan.save(file)
         return scan
 
-    def _assign(self, scans: Sequence[BlockScan], trained: int, own_val: bool) -> list[Any]:
-        classes = np.concatenate([scan.classes for scan in scans[:trained]])
+    def _assign(self, opened: Sequence[OpenScene], scans: Sequence[BlockScan]) -> list[Scene]:
+        """Divide the blocks of the scenes to train on; those of the others are for one split each."""
+        own = {scene.role for scene in opened}
+        shares = {
+            name: 0.0 if SPLITS.index(name) in own else float(self.split_options[name]) for name in SPLITS[1:]
+        }
         seed = self.split_options["seed"]
+        divided = [scan for scene, scan in zip(opened, scans, strict=True) if scene.role == 0]
         assigned = assign_blocks(
-            classes,
-            val=0.0 if own_val else float(self.split_options["val"]),
-            test=float(self.split_options["test"]),
+            np.concatenate([scan.classes for scan in divided]),
+            val=shares["val"],
+            test=shares["test"],
             seed=self.seed if seed is None else int(seed),
         )
-        ends = np.cumsum([len(scan.valid) for scan in scans[:trained]])
-        parts = np.split(assigned, ends[:-1])
-        for scan in scans[trained:]:
-            parts.append(np.where(scan.classes.sum(1) > 0, 1, -1).astype(np.int8))
-        return parts
+        parts = iter(np.split(assigned, np.cumsum([len(scan.valid) for scan in divided])[:-1]))
+        return [
+            Scene(
+                scene.reader,
+                scene.labels,
+                scan,
+                next(parts)
+                if scene.role == 0
+                else np.where(scan.classes.sum(1) > 0, scene.role, -1).astype(np.int8),
+            )
+            for scene, scan in zip(opened, scans, strict=True)
+        ]
+
+    def _describe(self, bands: Sequence[int], table: LabelTable) -> RasterSpec:
+        scenes = self._scenes
+        first = scenes[0].reader.info
+        pixels = np.sum([scene.scan.classes[scene.splits == 0].sum(0) for scene in scenes], 0)
+        return RasterSpec(
+            bands=tuple(bands),
+            band_names=tuple(first.band_names[band - 1] for band in bands),
+            dtype=first.dtype,
+            nodata=first.nodata,
+            statistics=merge_statistics(
+                [scene.scan for scene in scenes], [scene.splits == 0 for scene in scenes]
+            ),
+            classes=table.classes,
+            background=table.background,
+            window_px=self.window_px,
+            gsd=first.gsd,
+            crs=first.georeference.crs,
+            class_pixels=tuple(int(n) for n in pixels),
+        )
 
     def _check_classes(self) -> None:
         assert self.spec.class_pixels is not None
@@ -336,32 +297,3 @@ class GeoTiffScenes:
                 item.name,
                 ", ".join(f"{n:,} px {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
             )
-
-
-def _pair(scene: str, labels: Sequence[str]) -> str:
-    """Return the label file of a scene: the only one, or the one whose name is alike."""
-    if len(labels) == 1:
-        return labels[0]
-    stem = Path(scene).stem
-    stems = {Path(path).stem: path for path in labels}
-    if stem in stems:
-        return stems[stem]
-    for suffix in ("_mask", "_label", "_labels", "_gt", "_truth"):
-        if stem + suffix in stems:
-            return stems[stem + suffix]
-    kind = "layer" if is_vector(labels[0]) else "raster"
-    raise DataError(
-        f"{scene}: none of the {len(labels)} label files is named like it; expected a {kind} called {stem}"
-    )
-
-
-def _check_like(reader: RasterReader, bands: Sequence[int], first: str, count: int | None) -> None:
-    info = reader.info
-    if max(bands) > info.count or (count is not None and len(info.image_bands) != count):
-        raise DataError(
-            f"{info.path} has {len(info.image_bands)} bands, {first} has {count or max(bands)}; "
-            "choose common ones with dataset.bands"
-        )
-    one, two = info.georeference.crs, read_info(first).georeference.crs
-    if one and two and not same_crs(one, two):
-        _LOG.info("%s is in another CRS than %s; each scene keeps its own", info.path, first)

@@ -95,14 +95,16 @@ class LabelTable:
         )
 
     def look_up(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """Turn raster values (h, w) into class indices; other values are unlabelled."""
+        """Turn raster values (h, w) into class indices; other values are unlabelled.
+
+        With a background, value 0 is background too; what is not valid stays unlabelled all the same.
+        """
         out = np.full(values.shape, IGNORE_INDEX, np.uint8)
         for value, index in self.value_index.items():
             out[values == value] = index
         if self.background is not None:
-            out[(values == 0) | ~valid] = self.background
-        else:
-            out[~valid] = IGNORE_INDEX
+            out[values == 0] = self.background
+        out[~valid] = IGNORE_INDEX
         return out
 
 
@@ -116,10 +118,24 @@ def open_labels(path: str, scene: RasterInfo, *, label_field: str | None, all_to
     if is_vector(path):
         vector = VectorLabels.open(path, scene, label_field=label_field)
         return SceneLabels(vector=vector, all_touched=all_touched)
-    reader = RasterReader(path, like=scene)
+    return SceneLabels(raster=open_label_raster(path, like=scene))
+
+
+def open_label_raster(path: str, *, like: RasterInfo | None = None) -> RasterReader:
+    """Open a raster of class values.
+
+    Where its nodata value is 0, zeros are read as values: whether they are a class, background or
+    unlabelled is for the classes to say.
+
+    Raises:
+      DataError: it cannot be opened, or does not hold whole numbers.
+    """
+    reader = RasterReader(path, like=like)
+    if reader.source.nodata == 0:
+        reader = RasterReader(path, like=like, nodata_is_data=True)
     if reader.source.dtype.startswith(("float", "complex")):
         raise DataError(f"{path}: labels of type {reader.source.dtype}; expected whole class values")
-    return SceneLabels(raster=reader)
+    return reader
 
 
 def make_table(

@@ -19,7 +19,8 @@ class EpochSampler(Sampler[int]):
       shuffle: a new order each epoch.
       seed: of the orders.
       rank: of this process.
-      world_size: number of processes; each gets every ``world_size``-th sample.
+      world_size: number of processes; each gets every ``world_size``-th sample. Shuffled, all get
+        equally many, the first samples filling the last round; in order, each sample comes once.
     """
 
     def __init__(
@@ -35,14 +36,18 @@ class EpochSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.world_size)
+        count = len(self.dataset)
+        if not self.shuffle:
+            return len(range(self.rank, count, self.world_size))
+        return -(-count // self.world_size)
 
     def __iter__(self) -> Iterator[int]:
         count = len(self.dataset)
+        if not self.shuffle:
+            # To evaluate: a sample that came twice would count twice, and nothing waits for a process.
+            return iter(range(self.rank, count, self.world_size))
         order = np.arange(count)
-        if self.shuffle:
-            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
-        # Processes must do the same number of steps: the first samples fill the last round.
+        np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        # Processes must do the same number of training steps.
         padded = np.resize(order, len(self) * self.world_size) if count else order
-        start = self.epoch * count if self.shuffle else 0
-        return iter((start + padded[self.rank :: self.world_size]).tolist())
+        return iter((self.epoch * count + padded[self.rank :: self.world_size]).tolist())

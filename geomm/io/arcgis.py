@@ -97,9 +97,13 @@ def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
 
 
 def _by_name(folder: Path) -> list[tuple[Path, Path | None]]:
-    labels = {p.stem: p for p in (folder / "labels").rglob("*") if p.suffix.lower() in RASTER_ENDINGS}
-    images = sorted(p for p in (folder / "images").rglob("*") if p.suffix.lower() in RASTER_ENDINGS)
-    return [(image, labels.get(image.stem)) for image in images]
+    """Pair images and labels by their names; halves of a pair are kept for the caller to judge."""
+    labels, images = (
+        {p.stem: p for p in sorted((folder / part).rglob("*")) if p.suffix.lower() in RASTER_ENDINGS}
+        for part in ("labels", "images")
+    )
+    alone = [(folder / "images" / labels[stem].name, labels[stem]) for stem in labels if stem not in images]
+    return [*((image, labels.get(stem)) for stem, image in images.items()), *alone] if images else []
 
 
 def _classes(

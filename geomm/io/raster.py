@@ -33,6 +33,7 @@ class RasterReader:
       path: anything rasterio opens, a VRT included.
       like: read on this raster's grid instead of its own, reprojected as needed.
       resampling: how pixels are chosen on the other grid, ``nearest`` for classes.
+      nodata_is_data: take the raster's nodata value for a value like any other.
 
     Raises:
       DataError: no such file, or it is no raster.
@@ -40,9 +41,15 @@ class RasterReader:
     """
 
     def __init__(
-        self, path: str | Path, *, like: RasterInfo | None = None, resampling: str = "nearest"
+        self,
+        path: str | Path,
+        *,
+        like: RasterInfo | None = None,
+        resampling: str = "nearest",
+        nodata_is_data: bool = False,
     ) -> None:
-        self.source = read_info(path)
+        info = read_info(path)
+        self.source = replace(info, nodata=None) if nodata_is_data else info
         self.resampling = Resampling[resampling]
         self.like = None if like is None or same_grid(self.source, like) else like
         if self.like is not None and None in (
@@ -91,6 +98,7 @@ class RasterReader:
                         width=self.like.width,
                         height=self.like.height,
                         resampling=self.resampling,
+                        src_nodata=self.source.nodata,
                         add_alpha=self.source.nodata is None and self.source.alpha is None,
                     )
                 )

@@ -14,23 +14,33 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError, MissingCRSError, did_you_mean
 from geomm.io.raster import RasterInfo, same_crs
-from geomm.structures import PixelWindow
+from geomm.structures import IGNORE_INDEX, PixelWindow
 
 _LOG = logging.getLogger("geomm")
+#: Of a layer with more features than this, only those near the scene are read.
+_MANY_FEATURES = 100_000
 
 
-def read_layer(path: str | Path) -> Any:
+def read_layer(path: str | Path, *, around: RasterInfo | None = None) -> Any:
     """Return a GeoDataFrame of whatever pyogrio opens, or of GeoParquet.
 
+    Args:
+      path: of the layer.
+      around: of a layer of very many features, read only those near this scene; there may be none.
+
     Raises:
-      DataError: there is no such file, it is no vector layer, or it is empty.
+      DataError: there is no such file, it is no vector layer, it is empty, or far from the scene.
     """
     import geopandas
 
     text = str(path)
+    area = None
     try:
-        parquet = text.endswith((".parquet", ".geoparquet"))
-        frame = geopandas.read_parquet(text) if parquet else geopandas.read_file(text, engine="pyogrio")
+        if text.endswith((".parquet", ".geoparquet")):
+            frame = geopandas.read_parquet(text)
+        else:
+            area = None if around is None else _area_of_many(text, around)
+            frame = geopandas.read_file(text, engine="pyogrio", bbox=area)
     except FileNotFoundError as error:
         raise DataError(f"{text}: there is no such file") from error
     except (ValueError, RuntimeError, OSError) as error:
@@ -39,9 +49,40 @@ def read_layer(path: str | Path) -> Any:
         raise DataError(f"{text} cannot be opened as a vector layer ({reason})") from error
     if not hasattr(frame, "geometry") or getattr(frame, "geometry", None) is None:
         raise DataError(f"{text} is a table without geometries; expected a vector layer")
-    if not len(frame):
+    if not len(frame) and area is None:
         raise DataError(f"{text}: the layer has no features")
     return frame
+
+
+def _area_of_many(path: str, scene: RasterInfo) -> tuple[float, float, float, float] | None:
+    """Return the scene's bounds in a layer's CRS; None where the whole layer is better read.
+
+    Raises:
+      DataError: the layer has very many features, and none of them is near the scene.
+    """
+    import pyogrio
+    import pyproj
+
+    layer = pyogrio.read_info(path, force_total_bounds=False)
+    if layer["features"] <= _MANY_FEATURES or not layer["crs"] or scene.georeference.crs is None:
+        return None
+    a, b, c, d, e, f = scene.georeference.transform
+    xs = [a * col + b * row + c for col in (0, scene.width) for row in (0, scene.height)]
+    ys = [d * col + e * row + f for col in (0, scene.width) for row in (0, scene.height)]
+    there = pyproj.Transformer.from_crs(scene.georeference.crs, layer["crs"], always_xy=True)
+    left, bottom, right, top = there.transform_bounds(min(xs), min(ys), max(xs), max(ys))
+    if not np.isfinite([left, bottom, right, top]).all() or left > right:  # across the antimeridian
+        return None
+    bounds = layer["total_bounds"]
+    if bounds is not None and (
+        right < bounds[0] or top < bounds[1] or left > bounds[2] or bottom > bounds[3]
+    ):
+        raise DataError(
+            f"{path} does not overlap {scene.path}: in the layer's CRS the labels span "
+            f"{bounds[0]:.6g} to {bounds[2]:.6g} and {bounds[1]:.6g} to {bounds[3]:.6g}, the scene "
+            f"{left:.6g} to {right:.6g} and {bottom:.6g} to {top:.6g}; check both CRS"
+        )
+    return left, bottom, right, top
 
 
 @dataclass(frozen=True)
@@ -67,13 +108,18 @@ class VectorLabels:
           scene: whose grid the features are put on; they are reprojected where the CRS differ.
           label_field: attribute with the class, None where all features are one class.
 
+        A scene inside the layer's extent may have no feature of its own: nothing of the kind is there.
+
         Raises:
           MissingCRSError: the layer or the scene has no CRS while the other has one.
           DataError: no overlap with the scene, no such field, no usable geometry.
         """
-        frame = read_layer(path)
+        frame = read_layer(path, around=scene)
         frame = _in_scene_crs(frame, str(path), scene)
         names = _field(frame, str(path), label_field)
+        if not len(frame):
+            _LOG.warning("%s: no feature of %s lies on it", scene.path, path)
+            return cls(str(path), np.empty(0, object), names)
         geometries, kept = _usable(frame.geometry.to_numpy(), str(path))
         placed = to_pixels(geometries, scene)
         inside = _overlapping(placed, str(path), scene)
@@ -104,7 +150,8 @@ class VectorLabels:
 
         Args:
           window: pixels of the scene.
-          index_of: class index by name (other names stay ``fill``), or one index for all features.
+          index_of: class index by name (other names stay ``fill``, features without a name become
+            ``IGNORE_INDEX``), or one index for all features.
           fill: value where no feature lies.
           all_touched: burn every pixel that a feature touches, not just those whose centre it holds.
 
@@ -121,7 +168,9 @@ class VectorLabels:
                 value: int | None = index_of
             else:
                 assert self.names is not None
-                value = index_of.get(str(self.names[index]))
+                name = self.names[index]
+                # Something is there that nobody named: not even background.
+                value = IGNORE_INDEX if name is None else index_of.get(str(name))
             if value is not None:
                 shapes.append((self.geometries[index], value))
         if not shapes:
@@ -142,12 +191,16 @@ def _overlapping(geometries: NDArray[np.object_], path: str, scene: RasterInfo) 
 
     left, top, right, bottom = shapely.bounds(geometries).T
     inside = (right > 0) & (bottom > 0) & (left < scene.width) & (top < scene.height)
-    if not inside.any():
+    if inside.any():
+        return inside  # type: ignore[no-any-return]
+    extent = (left.min(), top.min(), right.max(), bottom.max())
+    if extent[2] <= 0 or extent[3] <= 0 or extent[0] >= scene.width or extent[1] >= scene.height:
         raise DataError(
-            f"{path} does not overlap {scene.path}: the labels span columns {left.min():.0f} to "
-            f"{right.max():.0f} and rows {top.min():.0f} to {bottom.max():.0f} of a scene of "
+            f"{path} does not overlap {scene.path}: the labels span columns {extent[0]:.0f} to "
+            f"{extent[2]:.0f} and rows {extent[1]:.0f} to {extent[3]:.0f} of a scene of "
             f"{scene.width} x {scene.height} pixels; check both CRS"
         )
+    _LOG.warning("%s: no feature of %s lies on it", scene.path, path)
     return inside  # type: ignore[no-any-return]
 
 
@@ -175,6 +228,8 @@ def _field(frame: Any, path: str, field: str | None) -> NDArray[np.object_] | No
         fields = [str(c) for c in frame.columns if c != frame.geometry.name]
         raise DataError(f"{path} has no field {field!r}; {did_you_mean(field, fields)}")
     values = frame[field]
+    if values.isna().any():
+        _LOG.warning("%s: %d features without a %s are left unlabelled", path, values.isna().sum(), field)
     if values.dtype.kind == "f" and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
     return np.array(

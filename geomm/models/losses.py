@@ -6,6 +6,7 @@ and returns a scalar; a batch without a labelled pixel gives 0, with a gradient 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from geomm.errors import ConfigError
 from geomm.registry import LOSSES
 from geomm.structures import IGNORE_INDEX, RasterSpec
+
+_LOG = logging.getLogger("geomm")
 
 ClassWeight = str | Sequence[float] | None
 
@@ -33,6 +36,7 @@ def class_weights(weight: ClassWeight, spec: RasterSpec) -> Tensor | None:
         return None
     if weight == "auto":
         if spec.class_pixels is None:
+            _LOG.warning("loss.class_weight=auto: this data's classes were not counted; all weigh the same")
             return None
         pixels = torch.tensor(spec.class_pixels, dtype=torch.float64).clamp(min=1)
         inverse = (pixels.sum() / pixels).sqrt()

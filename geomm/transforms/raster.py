@@ -10,20 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.registry import TRANSFORMS
-from geomm.structures import RasterSample
+from geomm.structures import Affine6, RasterSample
 
 Planes = Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def move_planes(sample: RasterSample, move: Planes) -> RasterSample:
-    """Apply a rearrangement of the last two axes to everything that lies on the pixel grid.
+def move_pixels(sample: RasterSample, move: Planes, origin: Affine6) -> RasterSample:
+    """Apply a rearrangement of pixels to everything that a sample carries.
 
-    The one place that knows what a sample carries: arrays in ``extras`` whose last two axes are the
-    window's are moved too. The georeference no longer holds and is dropped.
+    The one place that knows what that is: arrays in ``extras`` whose last two axes are the window's
+    are moved as the image is; ``extras["boxes"]``, (N, 4) left, top, right, bottom in pixels of the
+    window, go along, and may end outside of it after a zoom.
+
+    Args:
+      sample: not changed.
+      move: rearranges the last two axes of an array.
+      origin: (a, b, c, d, e, f): what is at (col, row) afterwards was at (a * col + b * row + c,
+        d * col + e * row + f) before.
+
+    Returns:
+      A sample whose georeference still says where each pixel lies.
     """
     shape = sample.valid.shape
+    place = sample.georeference
     extras = {
-        key: np.ascontiguousarray(move(value))
+        key: _move_boxes(value, origin)
+        if key == "boxes"
+        else np.ascontiguousarray(move(value))
         if isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[-2:] == shape
         else value
         for key, value in sample.extras.items()
@@ -33,9 +46,31 @@ def move_planes(sample: RasterSample, move: Planes) -> RasterSample:
         image=np.ascontiguousarray(move(sample.image)),
         valid=np.ascontiguousarray(move(sample.valid)),
         mask=None if sample.mask is None else np.ascontiguousarray(move(sample.mask)),
-        georeference=None,
+        georeference=None if place is None else replace(place, transform=_compose(place.transform, origin)),
         extras=extras,
     )
+
+
+def _compose(outer: Affine6, inner: Affine6) -> Affine6:
+    """Return the transform that applies ``inner`` first."""
+    a, b, c, d, e, f = outer
+    p, q, r, s, t, u = inner
+    return (
+        a * p + b * s,
+        a * q + b * t,
+        a * r + b * u + c,
+        d * p + e * s,
+        d * q + e * t,
+        d * r + e * u + f,
+    )
+
+
+def _move_boxes(boxes: Any, origin: Affine6) -> NDArray[np.float64]:
+    """Return boxes (N, 4) where their corners go; they stay upright."""
+    a, b, c, d, e, f = origin
+    old = np.asarray(boxes, np.float64).reshape(-1, 2, 2) - [c, f]
+    new = old @ np.linalg.inv(np.array([[a, b], [d, e]])).T
+    return np.concatenate([new.min(1), new.max(1)], 1)
 
 
 @TRANSFORMS.register_module()
@@ -54,9 +89,11 @@ class RandomFlip:
     def __call__(self, sample: RasterSample, rng: np.random.Generator) -> RasterSample:
         sideways, upside_down = rng.random(2) < self.probability
         if sideways:
-            sample = move_planes(sample, lambda plane: plane[..., ::-1])
+            origin = (-1, 0, sample.valid.shape[1], 0, 1, 0)
+            sample = move_pixels(sample, lambda plane: plane[..., ::-1], origin)
         if upside_down and self.vertical:
-            sample = move_planes(sample, lambda plane: plane[..., ::-1, :])
+            origin = (1, 0, 0, 0, -1, sample.valid.shape[0])
+            sample = move_pixels(sample, lambda plane: plane[..., ::-1, :], origin)
         return sample
 
 
@@ -71,7 +108,12 @@ class RandomQuarterTurn:
         height, width = sample.valid.shape
         if turns == 0 or (turns % 2 and height != width):
             return sample
-        return move_planes(sample, lambda plane: np.rot90(plane, turns, axes=(-2, -1)))
+        origin = {
+            1: (0, -1, width, 1, 0, 0),
+            2: (-1, 0, width, 0, -1, height),
+            3: (0, 1, 0, -1, 0, height),
+        }[turns]
+        return move_pixels(sample, lambda plane: np.rot90(plane, turns, axes=(-2, -1)), origin)
 
 
 @TRANSFORMS.register_module()
@@ -92,11 +134,14 @@ class RandomZoom:
         corner = rng.random(2)
         if rng.random() >= self.probability:
             return sample
+        height, width = sample.valid.shape
+        top, left = corner * (np.array([height, width]) * (1 - 1 / zoom))
         rows, cols = (
-            (start * (size - size / zoom) + (np.arange(size) + 0.5) / zoom).astype(int).clip(0, size - 1)
-            for start, size in zip(corner, sample.valid.shape, strict=True)
+            (start + (np.arange(size) + 0.5) / zoom).astype(int).clip(0, size - 1)
+            for start, size in ((top, height), (left, width))
         )
-        return move_planes(sample, lambda plane: plane[..., rows[:, None], cols[None, :]])
+        origin = (1 / zoom, 0, float(left), 0, 1 / zoom, float(top))
+        return move_pixels(sample, lambda plane: plane[..., rows[:, None], cols[None, :]], origin)
 
 
 @TRANSFORMS.register_module()

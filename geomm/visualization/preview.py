@@ -42,5 +42,6 @@ def draw_preview(scene: str, class_map: Path, spec: RasterSpec, path: Path, *, l
     for axis, image in zip(axes, (picture, painted.astype(np.uint8)), strict=True):
         axis.imshow(image, interpolation="nearest")
         axis.set_axis_off()
-    add_legend(figure, spec.classes)
+    painted_classes = [item for index, item in enumerate(spec.classes) if index != spec.background]
+    add_legend(figure, painted_classes)
     return save_figure(figure, path)

@@ -2,14 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from shapely import box
 
+from geomm.datasets import blocks
 from geomm.datasets.blocks import (
     BlockScan,
     assign_blocks,
     block_size,
-    merge_moments,
     scan_key,
     scan_scene,
 )
@@ -74,6 +73,31 @@ def test_anchors_are_labelled_pixels_of_their_class_and_block(scene):
                 assert 0 <= col - window.col < window.width
 
 
+@pytest.mark.parametrize("values", [1, 700, 1500])
+def test_a_block_scanned_in_strips_is_scanned_the_same(scene, monkeypatch, values):
+    reader, labels, *_ = scene
+    whole = scan_scene(reader, labels, bands=[1, 2], size=45, seed=0)
+    monkeypatch.setattr(blocks, "_STRIP_VALUES", values)
+    parts = scan_scene(reader, labels, bands=[1, 2], size=45, seed=0)
+    np.testing.assert_array_equal(parts.valid, whole.valid)
+    np.testing.assert_array_equal(parts.classes, whole.classes)
+    np.testing.assert_allclose(parts.moments, whole.moments)
+    for block, kind in np.ndindex(parts.classes.shape):
+        anchors = parts.anchors[block, kind]
+        anchors = anchors[anchors[:, 0] >= 0]
+        assert len(anchors) == min(parts.classes[block, kind], parts.anchors.shape[2])
+        assert len(np.unique(anchors, axis=0)) == len(anchors)
+
+
+def test_anchors_come_from_all_over_a_block(scene, monkeypatch):
+    reader, labels, *_ = scene
+    monkeypatch.setattr(blocks, "_STRIP_VALUES", 300)
+    rows = np.concatenate(
+        [scan_scene(reader, labels, bands=[1], size=90, seed=seed).anchors[0, 0, :, 0] for seed in range(12)]
+    )
+    assert rows.min() >= 10 and abs(rows.mean() - 39.5) < 4
+
+
 def test_a_huge_scene_is_looked_at_in_part(scene, monkeypatch):
     reader, labels, _, _ = scene
     whole = scan_scene(reader, labels, bands=[1], size=35, seed=0)
@@ -123,26 +147,6 @@ def test_the_key_of_a_scan_changes_with_any_part_of_a_shapefile(scene, tmp_path)
         make_table([labels], [], classes={"a": "a", "longer": "a", "b": "b"}, background="auto")
         keys.append(scan_key(reader, labels, []))
     assert keys[0] != keys[1]
-
-
-@steady
-@given(st.lists(arrays(np.float64, (2, 5), elements=st.floats(-1e4, 1e4, width=32)), min_size=1, max_size=6))
-def test_merged_moments_are_those_of_all_pixels(parts):
-    moments = [
-        np.array([np.full(2, 5), p.mean(1), ((p - p.mean(1)[:, None]) ** 2).sum(1), p.min(1), p.max(1)])
-        for p in parts
-    ]
-    merged, whole = merge_moments(moments), np.concatenate(parts, axis=1)
-    assert merged.count == whole.shape[1]
-    np.testing.assert_array_equal(merged.min, whole.min(1))
-    np.testing.assert_array_equal(merged.max, whole.max(1))
-    np.testing.assert_allclose(merged.mean, whole.mean(1), atol=1e-6)
-    np.testing.assert_allclose(merged.std, whole.std(1), atol=1e-4)
-
-
-def test_without_a_valid_pixel_there_are_no_statistics():
-    with pytest.raises(DataError, match="every pixel is nodata"):
-        merge_moments([])
 
 
 @steady

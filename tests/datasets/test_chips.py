@@ -8,7 +8,8 @@ from shapely import box
 
 from geomm.datasets.chips import Chips
 from geomm.errors import DataError
-from tests.datasets.common import IGNORE_INDEX, grid, write
+from tests.datasets.common import GSD, IGNORE_INDEX, grid, write
+from tests.io.common import LEFT, TOP
 
 SIZE = 16
 CLASSES = [
@@ -62,7 +63,7 @@ def prepared(root, **options):
 
 
 def numbers_of(source, split):
-    return [int(image[-13:-4]) for image, _ in source.split(split).chips]
+    return [int(chip.image[-13:-4]) for chip in source.split(split).chips]
 
 
 def everything(source):
@@ -235,9 +236,31 @@ def test_chips_that_overlap_stay_in_one_split(tmp_path, seed):
     assert not any(spots[one].overlaps(spots[two]) for one in train for two in val)
 
 
-def test_chips_in_one_chain_of_overlaps_are_split_all_the_same(tmp_path):
-    source = prepared(export(tmp_path, 40, step=SIZE // 2))
-    assert numbers_of(source, "train") and numbers_of(source, "val")
+def ground(source, split):
+    """The pixels of the map that the masks of a split label, as (column, row)."""
+    found = set()
+    windows = source.split(split)
+    for sample in (windows[i] for i in range(len(windows))):
+        _, _, left, _, _, top = sample.georeference.transform
+        rows, cols = np.nonzero(sample.mask != IGNORE_INDEX)
+        col, row = round((left - LEFT) / GSD), round((TOP - top) / GSD)
+        found |= set(zip((cols + col).tolist(), (rows + row).tolist(), strict=True))
+    return found
+
+
+@pytest.mark.parametrize(("step", "seed"), [(SIZE // 2, 0), (SIZE // 2, 1), (SIZE - 3, 2)])
+def test_of_chips_in_one_chain_of_overlaps_no_ground_is_in_two_splits(tmp_path, step, seed):
+    root = export(tmp_path, 60, step=step)
+    source = prepared(root, split={"val": 0.2, "test": 0.2}, seed=seed, background=True)
+    places = {name: ground(source, name) for name in ("train", "val", "test")}
+    assert all(places.values())
+    for one, two in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert not places[one] & places[two]
+    train = source.split("train")
+    counted = sum((train[i].mask != IGNORE_INDEX).sum() for i in range(len(train)))
+    assert sum(source.spec.class_pixels) == counted
+    everywhere = (4 * step + SIZE) * (11 * step + SIZE)
+    assert sum(len(place) for place in places.values()) == everywhere
 
 
 def test_chips_without_a_place_are_split_one_by_one(tmp_path):

@@ -311,6 +311,39 @@ def test_scenes_for_validation_alone_are_not_trained_on(data, tmp_path):
     np.testing.assert_allclose(source.spec.statistics.mean, inside.mean(1))
 
 
+def test_scenes_for_the_test_alone_are_neither_trained_on_nor_validated(data, tmp_path):
+    kept = make_scene(tmp_path / "kept.tif", seed=9)
+    source = scenes(*data, tmp_path, test_images=str(kept), split={"val": 0.2, "test": 0.3})
+    assert set(source._scenes[0].splits.tolist()) <= {0, 1, -1}
+    assert set(source._scenes[1].splits.tolist()) <= {2, -1}
+    windows = source.split("test")
+    assert len(windows) and all("kept.tif" in windows[i].name for i in range(len(windows)))
+
+
+def test_real_footprints_are_windows_to_train_on(shared_data, tmp_path):
+    folder = shared_data / "buildings"
+    source = GeoTiffScenes(
+        images=str(folder / "sample_geotiff.tif"),
+        labels=str(folder / "geotiff_labels.geojson"),
+        classes=["building"],
+        window_px=128,
+    )
+    spec = source.prepare(tmp_path)
+    assert [item.name for item in spec.classes] == ["background", "building"]
+    with rasterio.open(folder / "sample_geotiff.tif") as opened:
+        pixels = opened.read(1)
+    windows = source.split("val")
+    masks = [windows[i].mask for i in range(len(windows))]
+    counted = sum(int((mask != IGNORE_INDEX).sum()) for mask in masks)
+    assert counted + sum(spec.class_pixels) == (pixels != 0).sum()
+    for index in range(4):
+        sample = source.split("train")[index]
+        _, _, left, _, _, top = sample.georeference.transform
+        _, _, west, _, _, north = source._scenes[0].reader.info.georeference.transform
+        col, row = round((left - west) / 0.5), round((north - top) / 0.5)
+        np.testing.assert_array_equal(sample.image[0], pixels[row : row + 128, col : col + 128])
+
+
 def test_a_scene_smaller_than_a_window_is_used_whole(tmp_path):
     path = write(tmp_path / "small.tif", noise(20, 24, count=1))
     boxes = [box(c, r, c + 4, r + 4) for r in (1, 11) for c in (1, 9, 17)]

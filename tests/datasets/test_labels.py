@@ -241,6 +241,43 @@ def test_nodata_of_a_label_raster_is_unlabelled(scene, tmp_path):
     assert labels.mask(WHOLE)[0, 2] == IGNORE_INDEX
 
 
+def test_nodata_of_a_label_raster_is_no_background_either(scene, tmp_path):
+    path = write(tmp_path / "cover.tif", cover(1, 0, 9), nodata=9)
+    labels = open_labels(str(path), scene, label_field=None, all_touched=False)
+    make_table([labels], [0, 1], classes=None, background=True)
+    assert labels.mask(WHOLE)[0, :3].tolist() == [1, 0, IGNORE_INDEX]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    ("options", "zero"),
+    [
+        ({"classes": {0: "rest", 1: "roof"}, "background": False}, 0),
+        ({"classes": None, "background": True}, 0),
+        ({"classes": {1: "roof", 2: "road"}, "background": False}, IGNORE_INDEX),
+    ],
+)
+def test_zeros_that_are_nodata_too_are_what_the_classes_say(scene, tmp_path, moved, options, zero):
+    """Also on another grid, beyond whose edge nothing is known."""
+    values = cover(1, 0, 2) if options["classes"] == {1: "roof", 2: "road"} else cover(1, 0)
+    place = grid(3, 0) if moved else None
+    path = write(tmp_path / "cover.tif", values, nodata=0, transform=place)
+    labels = open_labels(str(path), scene, label_field=None, all_touched=False)
+    found = distinct_values(labels.raster, [WHOLE])
+    assert 0 in found
+    make_table([labels], sorted(found), **options)
+    mask, shift = labels.mask(WHOLE), 3 if moved else 0
+    assert mask[0, shift] != IGNORE_INDEX and mask[0, shift + 1] == zero
+    assert (mask[:, :shift] == IGNORE_INDEX).all()
+
+
+def test_features_without_a_class_are_no_background_either(scene, tmp_path):
+    path = layer(tmp_path / "a.gpkg", [box(1, 1, 4, 4), box(6, 1, 9, 4)], kind=["a", None])
+    labels = open_labels(str(path), scene, label_field="kind", all_touched=False)
+    make_table([labels], [], classes=None, background=True)
+    assert labels.mask(WHOLE)[2, [0, 2, 7]].tolist() == [0, 1, IGNORE_INDEX]
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 300), min_size=2, max_size=30), st.booleans(), st.integers(0, 9))
 def test_every_value_is_looked_up_or_unlabelled(values, background, seed):
@@ -255,7 +292,7 @@ def test_every_value_is_looked_up_or_unlabelled(values, background, seed):
         if value and known:
             assert table.classes[index].value == value
         else:
-            assert index == (0 if background else IGNORE_INDEX)
+            assert index == (0 if background and known else IGNORE_INDEX)
 
 
 def test_all_touched_reaches_the_mask(scene, tmp_path):

@@ -65,6 +65,14 @@ def test_without_shuffling_the_order_is_that_of_the_dataset(epoch):
     assert list(made) == [0, 1, 2, 3, 4]
 
 
+@steady
+@given(counts, st.integers(1, 6))
+def test_to_evaluate_each_sample_comes_once_over_all_ranks(count, world):
+    parts = [sampler(count, shuffle=False, rank=rank, world_size=world) for rank in range(world)]
+    assert sorted(index for part in parts for index in part) == list(range(count))
+    assert all(len(part) == len(list(part)) for part in parts)
+
+
 def test_an_empty_dataset_has_no_samples():
     made = sampler(0, world_size=2)
     assert list(made) == [] and len(made) == 0

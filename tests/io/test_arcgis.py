@@ -56,7 +56,9 @@ def test_without_a_map_chips_are_paired_by_name(export):
     (export / "map.txt").unlink()
     (export / "labels" / "002.tif").rename(export / "labels" / "other.tif")
     found = read_export(export, kinds=KINDS)
-    assert pair_names(found) == [("000.tif", "000.tif"), ("001.tif", "001.tif"), ("002.tif", None)]
+    paired = [("000.tif", "000.tif"), ("001.tif", "001.tif")]
+    assert pair_names(found) == [*paired, ("002.tif", None), ("other.tif", "other.tif")]
+    assert not found.pairs[-1][0].is_file()
 
 
 def test_classes_come_from_either_file_under_either_names(export):

@@ -88,6 +88,21 @@ def test_a_map_that_cannot_be_finished_takes_no_name(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == [".work"]
 
 
+def test_what_a_killed_run_left_changes_nothing(tmp_path):
+    pixels, plan = class_pixels(1100, 700), layout(700, 1100)
+    folders = [tmp_path / name for name in ("clean", "dirty")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "dirty" / "left").mkdir()
+    for name in ("map.tif", "map.tif.vrt", "map.tif.aux.xml", "map.tif.ovr.tmp", "map.tif.msk.ovr.tmp"):
+        (tmp_path / "dirty" / "left" / name).write_text("half of something")
+    write_rows(tmp_path / "rows.tif", 0, pixels, plan)
+    rows = [(0, 1100, tmp_path / "rows.tif")]
+    clean = assemble(rows, plan, folders[0] / "map.tif", work=folders[0])
+    dirty = assemble(rows, plan, folders[1] / "map.tif", work=folders[1] / "left")
+    assert clean.read_bytes() == dirty.read_bytes()
+
+
 def test_a_map_is_told_from_other_files(tmp_path):
     path = make(tmp_path, class_pixels(20, 20), (20,), layout(20, 20))
     (tmp_path / "text.tif").write_text("no raster")

@@ -10,6 +10,7 @@ from rasterio.features import rasterize
 from shapely import LineString, MultiPolygon, Point, Polygon, box
 
 from geomm.errors import DataError, MissingCRSError
+from geomm.io import vector
 from geomm.io.raster import read_info
 from geomm.io.vector import VectorLabels, layer_classes, read_layer
 from geomm.structures import IGNORE_INDEX, PixelWindow
@@ -137,6 +138,46 @@ def test_features_beside_the_scene_are_left_out(scene, tmp_path):
     path = layer(tmp_path / "a.gpkg", [box(900, 0, 950, 9), box(1, 1, 5, 5)], kind=["a", "b"])
     labels = VectorLabels.open(path, scene, label_field="kind")
     assert list(labels.names) == ["b"] and len(labels.geometries) == 1
+
+
+def test_a_scene_among_the_features_may_have_none_of_its_own(scene, tmp_path, caplog):
+    path = layer(tmp_path / "a.gpkg", [box(-90, -90, -80, -80), box(90, 90, 99, 99)], kind=["a", "b"])
+    with caplog.at_level(logging.WARNING, "geomm"):
+        labels = VectorLabels.open(path, scene, label_field="kind")
+    assert not len(labels.geometries) and not len(labels.names) and "no feature" in caplog.text
+    assert (labels.burn(WHOLE, {}, fill=0) == 0).all()
+
+
+@pytest.mark.parametrize("crs", [CRS, "EPSG:4326"])
+def test_of_a_layer_of_many_features_those_near_the_scene_are_read(scene, tmp_path, monkeypatch, crs):
+    boxes = [box(2, 2, 8, 8), box(20, 4, 26, 9), box(-500, -500, -490, -490), box(900, 900, 910, 910)]
+    frame = geopandas.GeoDataFrame({"kind": list("abcd")}, geometry=[place(b) for b in boxes], crs=CRS)
+    frame.to_crs(crs).to_file(tmp_path / "a.gpkg")
+    whole = VectorLabels.open(tmp_path / "a.gpkg", scene, label_field="kind")
+    monkeypatch.setattr(vector, "_MANY_FEATURES", 3)
+    assert len(read_layer(tmp_path / "a.gpkg", around=scene)) == 2
+    near = VectorLabels.open(tmp_path / "a.gpkg", scene, label_field="kind")
+    index_of = {"a": 1, "b": 2}
+    expected = whole.burn(WHOLE, index_of, fill=0)
+    np.testing.assert_array_equal(near.burn(WHOLE, index_of, fill=0), expected)
+
+
+def test_a_layer_of_many_features_far_from_the_scene_is_an_error(scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(vector, "_MANY_FEATURES", 1)
+    far = layer(tmp_path / "far.gpkg", [box(900, 100, 950, 120), box(960, 100, 970, 120)])
+    with pytest.raises(DataError, match=r"far\.gpkg does not overlap .*scene\.tif: in the layer's CRS"):
+        VectorLabels.open(far, scene)
+    around = layer(tmp_path / "a.gpkg", [box(-90, -90, -80, -80), box(90, 90, 99, 99)])
+    assert not len(VectorLabels.open(around, scene).geometries)
+
+
+def test_features_without_a_class_are_counted_and_ignored(scene, tmp_path, caplog):
+    path = layer(tmp_path / "a.gpkg", [box(1, 1, 5, 5), box(6, 6, 9, 9)], kind=["a", None])
+    with caplog.at_level(logging.WARNING, "geomm"):
+        labels = VectorLabels.open(path, scene, label_field="kind")
+    assert "1 features without a kind" in caplog.text
+    mask = labels.burn(WHOLE, {"a": 1}, fill=0)
+    assert (mask == 1).sum() == 16 and (mask == IGNORE_INDEX).sum() == 9
 
 
 def test_an_unknown_field_is_an_error_that_names_the_nearest(scene, tmp_path):

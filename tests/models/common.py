@@ -9,8 +9,6 @@ from geomm.config.compose import compose, config_dir, hydra_session, resolve
 from geomm.models.segmentor import Segmentor
 from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
 
-torch.set_num_threads(2)
-
 
 def make_spec(bands=3, classes=("soil", "water", "tree"), class_pixels=(1, 100, 1000), **changes):
     statistics = BandStatistics((0.0,) * bands, (1.0,) * bands, (0.5,) * bands, (0.25,) * bands, count=9)

@@ -15,7 +15,6 @@ from geomm.transforms import (
     RandomRadiometry,
     RandomZoom,
 )
-from geomm.transforms.raster import move_planes
 
 TRANSFORMS.import_from_location()
 #: Every transform that geomm registers, by name.
@@ -168,10 +167,53 @@ def test_windows_that_are_not_square_keep_their_shape():
         assert after.image.shape == (3, 4, 6)
 
 
-def test_a_place_that_no_longer_holds_is_dropped():
-    sample = located(4, 4)
-    assert move_planes(sample, lambda plane: plane[..., ::-1]).georeference is None
-    assert RandomFlip(probability=0.0)(sample, np.random.default_rng(0)).georeference is not None
+@steady
+@pytest.mark.parametrize("transform", MOVING, ids=of)
+@given(height=sizes, width=sizes, seed=seeds)
+def test_the_georeference_says_where_each_pixel_lies(transform, height, width, seed):
+    before = located(height, width)
+    after = transform(before, np.random.default_rng(seed))
+    assert after.georeference.crs == before.georeference.crs
+    rows, cols = np.mgrid[:height, :width] + 0.5
+    a, b, c, d, e, f = after.georeference.transform
+    x, y = a * cols + b * rows + c, d * cols + e * rows + f
+    a, _, c, _, e, f = before.georeference.transform
+    old_cols, old_rows = np.floor((x - c) / a), np.floor((y - f) / e)
+    np.testing.assert_array_equal(after.image[0], old_rows * width + old_cols)
+
+
+@steady
+@pytest.mark.parametrize("transform", MOVING[:3], ids=of)
+@given(height=sizes, width=sizes, seed=seeds, data=st.data())
+def test_a_box_stays_around_its_pixels(transform, height, width, seed, data):
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    bottom, right = data.draw(st.integers(top + 1, height)), data.draw(st.integers(left + 1, width))
+    before = located(height, width)
+    inside = np.zeros((height, width), np.uint8)
+    inside[top:bottom, left:right] = 1
+    before.mask, before.extras["boxes"] = inside, np.array([[left, top, right, bottom]], np.float32)
+    after = transform(before, np.random.default_rng(seed))
+    left, top, right, bottom = after.extras["boxes"][0].round().astype(int)
+    expected = np.zeros_like(after.mask)
+    expected[top:bottom, left:right] = 1
+    np.testing.assert_array_equal(after.mask, expected)
+
+
+def test_a_zoomed_box_is_larger_by_the_zoom():
+    before = located(12, 12)
+    before.extras["boxes"] = np.array([[2.0, 3.0, 5.0, 9.0]])
+    after = RandomZoom(probability=1.0, most=2.0)(before, np.random.default_rng(3))
+    zoom = before.georeference.transform[0] / after.georeference.transform[0]
+    left, top, right, bottom = after.extras["boxes"][0]
+    assert 1 < zoom <= 2
+    np.testing.assert_allclose([right - left, bottom - top], [3 * zoom, 6 * zoom])
+
+
+def test_a_sample_without_boxes_or_place_moves_too():
+    before = located(4, 4)
+    before.georeference, before.extras["boxes"] = None, np.zeros((0, 4))
+    after = RandomFlip(probability=1.0)(before, np.random.default_rng(0))
+    assert after.georeference is None and after.extras["boxes"].shape == (0, 4)
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

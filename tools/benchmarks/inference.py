@@ -1,7 +1,9 @@
 """Map inference against the bare forward pass and against other libraries, side by side.
 
 Every contestant maps the same scene with the same network, tiles and batches, each in a process of
-its own; wall time is that of the call, without imports, and memory is the process's peak.
+its own; wall time is that of the call, without imports, and memory is the process's peak. `bare` is
+the forward pass alone over tiles that wait in memory, `tuned` the same with geomm's memory layout
+and allocator settings.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 WORKER = Path(__file__).resolve().parent / "contestants" / "inference.py"
-OURS = ("geomm", "bare")
+OURS = ("geomm", "bare", "tuned")
 OTHERS = ("torchgeo", "rastervision", "geoai")
 
 
