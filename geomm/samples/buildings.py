@@ -11,8 +11,10 @@ from geomm.samples.store import sample
 from geomm.samples.texture import Array, fractal_noise, smooth_noise, write_features, write_raster
 
 _CRS, _ORIGIN, _GSD_M, _SIZE = "EPSG:32616", (742000.0, 3725500.0), 0.5, 1024
-#: Where the sun stands: shadows fall this way, pixels a pixel of height.
+#: Shadows fall this way, (rows, columns) a pixel of height: the sun stands in the south-west.
 _SHADOW = (-0.9, 1.1)
+#: Blur of the optics, pixels.
+_BLUR_PX = 0.6
 
 
 @sample
@@ -20,8 +22,8 @@ def building_footprints(folder: Path) -> dict[str, str]:
     """Make two scenes of 1024 x 1024 pixels at 0.5 m, uint16, nodata 0, and their roofs.
 
     Streets at an angle, houses along them with gable roofs of several brightnesses (some as dark as
-    the road, some as bright as bare ground), shadows, trees that hide corners, parked cars, sensor
-    noise. The second scene has no labels: it is for maps.
+    the road, some as bright as bare ground), shadows, drives, trees that hide corners, parked
+    cars, the blur and noise of a sensor. The second scene has no labels: it is for maps.
     """
     labels: list[Any] = []
     paths = {}
@@ -46,6 +48,8 @@ def building_footprints(folder: Path) -> dict[str, str]:
 
 
 def _scene(rng: np.random.Generator) -> tuple[Any, list[Any]]:
+    from scipy.ndimage import gaussian_filter
+
     shape = (_SIZE, _SIZE)
     ground = 0.34 + 0.05 * fractal_noise(rng, shape, (6, 24, 120)) + 0.012 * rng.standard_normal(shape)
     rows, cols = np.mgrid[:_SIZE, :_SIZE]
@@ -57,14 +61,14 @@ def _scene(rng: np.random.Generator) -> tuple[Any, list[Any]]:
     road = (road_offset < 7) | (cross_offset < 6)
     image = np.where(road, 0.27 + 0.015 * smooth_noise(rng, shape, 10), ground)
     heights = np.zeros(shape)
-    roofs: list[Any] = []
-    for polygon in _lots(rng, angle, spacing):
+    roofs = _lots(rng, angle, spacing)
+    _pave_drives(rng, image, roofs, angle)
+    for polygon in roofs:
         _paint_roof(rng, image, heights, polygon, angle)
-        roofs.append(polygon)
-    image = _shade(image, heights, rng)
+    image = _shade(image, heights)
     _plant_trees(rng, image, heights, road)
-    _park_cars(rng, image, road)
-    image = image + 0.01 * rng.standard_normal(shape)
+    _park_cars(rng, image, road, angle)
+    image = gaussian_filter(image, _BLUR_PX) + 0.01 * rng.standard_normal(shape)
     return np.clip(image * 2600, 60, 4095).astype(np.uint16), roofs
 
 
@@ -127,19 +131,36 @@ def _paint_roof(rng: np.random.Generator, image: Array, heights: Array, polygon:
     y, x = np.mgrid[rows, cols]
     _, across = _turn(x - polygon.centroid.x, y - polygon.centroid.y, angle)
     base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(0, 0.03)
-    gable = np.where(across < 0, 1.12, 0.86)  # the sunny and the shaded side
+    gable = np.where(across > 0, 1.12, 0.86)  # the sunny and the shaded side
     tiles = 1 + 0.02 * rng.standard_normal(inside.shape)
     image[rows, cols] = np.where(inside, base * gable * tiles, image[rows, cols])
     heights[rows, cols] = np.where(inside, rng.uniform(4, 9), heights[rows, cols])
 
 
-def _shade(image: Array, heights: Array, rng: np.random.Generator) -> Array:
+def _shade(image: Array, heights: Array) -> Array:
     shadow = np.zeros(image.shape, bool)
     for step in np.linspace(0.15, 1, 12):
         dy, dx = (round(float(v * step * 9)) for v in _SHADOW)
         moved = np.roll(heights, (dy, dx), (0, 1))
         shadow |= (moved > 9 * step) & (heights < 1)
     return np.where(shadow, image * 0.55, image)
+
+
+def _pave_drives(rng: np.random.Generator, image: Array, roofs: list[Any], angle: float) -> None:
+    """Pave a strip from beside a house towards both its streets, as bright as a roof may be."""
+    from shapely import box
+    from shapely.affinity import rotate
+
+    for roof in roofs:
+        x, y = roof.centroid.x, roof.centroid.y
+        shift, reach, width = rng.uniform(6, 12), rng.uniform(20, 34), rng.uniform(5, 8)
+        side = rng.choice([-1, 1])
+        strip = box(x + shift, min(y, y + side * reach), x + shift + width, max(y, y + side * reach))
+        seen = rotate(strip, angle, origin=(x, y)).intersection(box(0, 0, _SIZE, _SIZE))
+        if rng.random() < 0.6 and seen.area > 20:
+            rows, cols, inside = _inside(seen)
+            light = rng.uniform(0.28, 0.5) + 0.012 * rng.standard_normal(inside.shape)
+            image[rows, cols] = np.where(inside, light, image[rows, cols])
 
 
 def _plant_trees(rng: np.random.Generator, image: Array, heights: Array, road: Any) -> None:
@@ -150,18 +171,25 @@ def _plant_trees(rng: np.random.Generator, image: Array, heights: Array, road: A
             continue
         if heights[int(y), int(x)] > 0 and rng.random() < 0.85:
             continue
-        top, left = max(int(y - 12), 0), max(int(x - 12), 0)
-        part = (slice(top, top + 25), slice(left, left + 25))
-        distance = np.hypot(rows[part] - y, cols[part] - x) + rng.normal(0, 0.6, rows[part].shape)
-        crown = distance < radius
-        light = 0.2 + 0.07 * (x - cols[part] + y - rows[part]) / radius
-        image[part] = np.where(crown, light + rng.normal(0, 0.02, crown.shape), image[part])
+        top, left = max(int(y - 20), 0), max(int(x - 14), 0)
+        part = (slice(top, top + 35), slice(left, left + 35))
+        down, right = rows[part] - y, cols[part] - x
+        ragged = rng.normal(0, 0.6, down.shape)
+        crown = np.hypot(down, right) + ragged < radius
+        shadow = np.hypot(down - _SHADOW[0] * radius, right - _SHADOW[1] * radius) + ragged < radius
+        light = 0.2 + 0.05 * (down - right) / radius + rng.normal(0, 0.02, crown.shape)
+        ground = np.where(shadow & (heights[part] < 1), 0.6 * image[part], image[part])
+        image[part] = np.where(crown, light, ground)
 
 
-def _park_cars(rng: np.random.Generator, image: Array, road: Any) -> None:
+def _park_cars(rng: np.random.Generator, image: Array, road: Any, angle: float) -> None:
     spots = np.argwhere(road)
     for row, col in spots[rng.choice(len(spots), 160)]:
-        image[row : row + 4, col : col + 8] = rng.choice([0.12, 0.45, 0.75])
+        part = tuple(slice(max(n - 6, 0), min(n + 7, _SIZE)) for n in (row, col))
+        rows, cols = np.mgrid[part]
+        along, across = _turn(cols - col, rows - row, angle)
+        car = (np.abs(along) < 4.2) & (np.abs(across) < 1.8)
+        image[part] = np.where(car, rng.choice([0.12, 0.2, 0.45, 0.65]), image[part])
 
 
 def _to_map(polygon: Any, origin: tuple[float, float]) -> Any:

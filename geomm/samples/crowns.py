@@ -108,6 +108,8 @@ def _unseen_boxes(image: Path, table: Path) -> tuple[list[Any], str]:
         place, crs = source.transform, source.crs.to_string()
     boxes = []
     for row in pd.read_csv(table).itertuples():
-        (x1, y1), (x2, y2) = place * (row.xmin, row.ymin), place * (row.xmax, row.ymax)
-        boxes.append(rectangle(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)))
+        # The scene's rows run south and its columns east.
+        x1, x2 = place.c + place.a * row.xmin, place.c + place.a * row.xmax
+        y1, y2 = place.f + place.e * row.ymax, place.f + place.e * row.ymin
+        boxes.append(rectangle(x1, y1, x2, y2))
     return boxes, crs

@@ -21,8 +21,8 @@ def chip(tmp_path_factory):
 
 
 def at(chip, col, row, *, crs="EPSG:32616", turn=0):
-    place = Affine.translation(LEFT + col * GSD, TOP - row * GSD) @ Affine.scale(GSD, -GSD)
-    return replace(chip, georeference=Georeference(crs, tuple(place @ Affine.rotation(turn))[:6]))
+    place = Affine(GSD, 0, LEFT + col * GSD, 0, -GSD, TOP - row * GSD)
+    return replace(chip, georeference=Georeference(crs, tuple(place * Affine.rotation(turn))[:6]))
 
 
 def test_chips_side_by_side_are_groups_of_their_own(chip):

@@ -10,7 +10,7 @@ from geomm.models.weights import adapt_bands
 from geomm.models.wiring import build_backbone
 from tests.models.common import composed, group
 
-QUICK = {"resnet18", "mit_b0", "mobilenetv3_large", "regnety_004"}
+QUICK = ("mit_b0", "mobilenetv3_large", "regnety_004", "resnet18")
 DARKNET = {"type": "mmdet.Darknet", "depth": 53, "out_indices": (1, 2, 3, 4, 5)}
 RESNET = {"type": "mmdet.ResNet", "depth": 18}
 
