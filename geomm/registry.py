@@ -115,7 +115,9 @@ def get(registry: Registry, name: str) -> type:
     found = registry.get(name)
     if found is None:
         registry.import_from_location()
-        names = list(registry.module_dict)
+        known = registry.parent.children.get(scope, registry) if registry.parent else registry
+        prefix = f"{scope}." if known is not registry else ""
+        names = [f"{prefix}{key}" for key in known.module_dict]
         raise ConfigError(f"unknown {registry.name} {name!r}; {did_you_mean(name, names)}")
     return found  # type: ignore[no-any-return]
 

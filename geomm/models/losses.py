@@ -6,6 +6,7 @@ and returns a scalar; a batch without a labelled pixel gives 0, with a gradient 
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -230,5 +231,7 @@ def build_losses(
         same = sum(known.partition("_")[0] == kind for known in losses)
         name = f"{kind}_{same + 1}" if same else kind
         shares[name] = float(options.pop("share", 1.0))
-        losses[name] = LOSSES.build(options, spec=spec)
+        # A framework's own loss knows no spec.
+        takes_spec = "spec" in inspect.signature(LOSSES.get(str(options["type"]))).parameters
+        losses[name] = LOSSES.build(options, **({"spec": spec} if takes_spec else {}))
     return WeightedLosses(losses, shares)

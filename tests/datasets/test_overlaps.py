@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rasterio.transform import Affine
 
 from geomm.datasets.overlaps import covered_by_later, group_chips, placed
 from geomm.io.raster_info import read_info
@@ -21,8 +20,10 @@ def chip(tmp_path_factory):
 
 
 def at(chip, col, row, *, crs="EPSG:32616", turn=0):
-    place = Affine(GSD, 0, LEFT + col * GSD, 0, -GSD, TOP - row * GSD)
-    return replace(chip, georeference=Georeference(crs, tuple(place * Affine.rotation(turn))[:6]))
+    a = np.deg2rad(turn)
+    cos, sin = GSD * np.cos(a), GSD * np.sin(a)
+    place = (cos, -sin, LEFT + col * GSD, -sin, -cos, TOP - row * GSD)
+    return replace(chip, georeference=Georeference(crs, place))
 
 
 def test_chips_side_by_side_are_groups_of_their_own(chip):

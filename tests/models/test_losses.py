@@ -376,3 +376,14 @@ def test_no_loss_is_no_loss():
 def test_an_unknown_loss_names_the_nearest():
     with pytest.raises(ConfigError, match="DiceLoss"):
         build_losses({"type": "DiceLos"}, make_spec())
+
+
+def test_a_frameworks_own_loss_is_built_without_a_spec():
+    import torch
+
+    from geomm.models.losses import build_losses
+
+    losses = build_losses({"type": "mmseg.CrossEntropyLoss", "avg_non_ignore": True}, None)
+    scores = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    value = losses(scores, torch.zeros(1, 4, 4, dtype=torch.long))["loss_crossentropy"]
+    assert value.item() > 0
