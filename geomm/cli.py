@@ -65,6 +65,10 @@ def _launch(root: str, argv: Sequence[str]) -> int:
     flags, overrides = _split(argv)
     plugins = named_plugins(overrides)
     load_plugins(plugins)
+    if root == "infer":
+        from geomm.config.options import with_task_options
+
+        overrides = with_task_options(overrides)
     shows_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
     checked = check(root, overrides, plugins)
     problems = [p for p in checked.problems if not (shows_only and "is required" in p.message)]

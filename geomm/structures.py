@@ -54,6 +54,11 @@ class Georeference:
     crs: str | None
     transform: Affine6
 
+    def finer(self, scale: int) -> Georeference:
+        """Return the georeference of a grid of ``scale`` times as many pixels along each edge."""
+        a, b, c, d, e, f = self.transform
+        return replace(self, transform=(a / scale, b / scale, c, d / scale, e / scale, f))
+
     def shifted(self, col: float, row: float) -> Georeference:
         """Return the georeference of the grid whose origin is at (col, row) of this one."""
         a, b, c, d, e, f = self.transform

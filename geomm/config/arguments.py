@@ -14,10 +14,10 @@ from geomm.errors import ConfigError, Problem, did_you_mean
 from geomm.plugins import WIRED
 from geomm.registry import DATASETS, HOOKS, METRICS, MODELS, TASKS, TRANSFORMS, get
 
-#: Where in the config a type is looked up in which registry, the longest prefix first.
+#: Where in the config a type is looked up in which registry; the first prefix that fits counts.
 _REGISTRIES = {
-    "task.augment.": TRANSFORMS,
     "task.metrics.": METRICS,
+    "task.": TRANSFORMS,
     "task": TASKS,
     "dataset": DATASETS,
     "backbone": MODELS,

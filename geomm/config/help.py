@@ -50,8 +50,18 @@ def help_text(root: str) -> str:
         default = _defaults(folder / f"{root}.yaml").get(group)
         file = folder / f"{root}.yaml" if not group else folder / group / f"{default}.yaml"
         if (not group or default) and file.is_file():
-            lines.append(_values(file, group))
+            lines.append(f"\n{group or 'the run'}:\n")
+            lines += [_values(part) for part in ([file] if not group else _ancestry(file))]
     return "".join(lines)
+
+
+def _ancestry(file: Path) -> list[Path]:
+    """Return the files of its group that a file is made of, itself last."""
+    from omegaconf import OmegaConf
+
+    entries = OmegaConf.to_container(OmegaConf.load(file)).get("defaults", [])  # type: ignore[union-attr, call-overload]
+    parents = [entry for entry in entries if isinstance(entry, str) and entry != "_self_"]
+    return [*(part for name in parents for part in _ancestry(file.with_name(f"{name}.yaml"))), file]
 
 
 def _defaults(file: Path) -> dict[str, str]:
@@ -73,9 +83,9 @@ def _first_comment(file: Path) -> str:
     return ""
 
 
-def _values(file: Path, group: str) -> str:
+def _values(file: Path) -> str:
     """Return a group file's own text, comments and all, as help."""
-    lines = [f"\n{group or 'the run'}:\n"]
+    lines = []
     skipping = False
     for line in file.read_text(encoding="utf-8").splitlines()[1:]:
         if line.startswith(("defaults:", "hydra:")):

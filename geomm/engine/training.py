@@ -17,7 +17,7 @@ from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.errors import DataError, GeommError
-from geomm.registry import DATASETS, TASKS, build
+from geomm.registry import TASKS, build
 from geomm.tasks.base import Finished, Task
 
 _LOG = logging.getLogger("geomm")
@@ -75,8 +75,7 @@ class _Run:
         self.schedule = dict(config["schedule"])
         self.runtime = config["runtime"]
         self.task: Task = build(TASKS, config["task"])
-        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        self.source = build(DATASETS, dataset, augment=self.task.augment, seed=config["seed"])
+        self.source = self.task.build_source(config)
         self.device = choose_device(self.runtime["device"])
 
     def train(self) -> TrainingResult:

@@ -1,7 +1,20 @@
 """Streaming inference: reader, tiles, batches, model, merger, writer."""
 
 from geomm.inference.executor import LocalExecutor
-from geomm.inference.options import RasterOptions
-from geomm.inference.predict import PredictionReport, predict_rasters
+from geomm.inference.options import ClassMapOptions, InferenceOptions, RasterOptions
+from geomm.inference.predict import predict_rasters
+from geomm.inference.products import ClassMap, MapProducts, ValueMap
+from geomm.inference.report import PredictionReport, predict_each
 
-__all__ = ["LocalExecutor", "PredictionReport", "RasterOptions", "predict_rasters"]
+__all__ = [
+    "ClassMap",
+    "ClassMapOptions",
+    "InferenceOptions",
+    "LocalExecutor",
+    "MapProducts",
+    "PredictionReport",
+    "RasterOptions",
+    "ValueMap",
+    "predict_each",
+    "predict_rasters",
+]

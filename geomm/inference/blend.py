@@ -1,4 +1,4 @@
-"""Merging overlapping class scores with a memory that does not grow with the scene."""
+"""Merging overlapping scores with a memory that does not grow with the scene."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class ScoreBlend:
     height.
 
     Args:
-      grid: the tiles, which must come row by row.
-      num_classes: K.
+      grid: the tiles on the map, which must come row by row.
+      planes: K, values a pixel.
       device: where scores are.
     """
 
-    def __init__(self, grid: TileGrid, *, num_classes: int, device: torch.device) -> None:
+    def __init__(self, grid: TileGrid, *, planes: int, device: torch.device) -> None:
         self.grid = grid
-        self.num_classes = num_classes
+        self.planes = planes
         self.device = device
         tops = grid.tops
         shared = max((a + grid.tile_px - b for a, b in pairwise(tops)), default=0)
         width = max(grid.width, grid.tile_px)
-        self._below = torch.zeros((num_classes, max(shared, 0), width), device=device)
+        self._below = torch.zeros((planes, max(shared, 0), width), device=device)
         self._right: Tensor | None = None
         self._row_weights = torch.from_numpy(grid.row_weights).to(device)
         self._col_weights = torch.from_numpy(grid.col_weights).to(device)
@@ -97,14 +97,21 @@ class ScoreBlend:
         if left_over > 0:
             self._below[:, :left_over, left : left + across] = done[:, down:]
         self._right = part[:, :, across:].clone() if col + 1 < len(grid.lefts) else None
-        seen = valid[:down, :across]
+        seen = self._finer(valid)[:down, :across]
         return Scores(row, left, done[:, :down] if seen.any() else None, seen)
+
+    def _finer(self, valid: Tensor) -> Tensor:
+        """Return what is valid of a tile on a grid whose pixels may be finer than the scene's."""
+        scale = self.grid.unit_px
+        if scale == 1:
+            return valid
+        return valid.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
 
     def _weighted(self, row: int, col: int, scores: Tensor | None) -> Tensor:
         """Return a tile's weighted scores, with those that its left neighbours gave its columns."""
         size = self.grid.tile_px
         if scores is None:
-            part = torch.zeros((self.num_classes, size, size), device=self.device)
+            part = torch.zeros((self.planes, size, size), device=self.device)
         else:
             part = scores * self._row_weights[row][:, None]
             part *= self._col_weights[col]

@@ -21,36 +21,55 @@ class TileGrid:
       height: of the raster.
       tile_px: edge of a tile; a raster smaller than it gets one tile, which reaches past its edge.
       overlap_px: least overlap of neighbours, below ``tile_px``.
+      margin_px: outer pixels of a tile that do not count where another tile covers them, at most half
+        the overlap: what a network sees there is cut off.
+      unit_px: all places and sizes are multiples of this many pixels.
     """
 
     width: int
     height: int
     tile_px: int
     overlap_px: int
+    margin_px: int = 0
+    unit_px: int = 1
 
     def __post_init__(self) -> None:
+        if not 0 <= 2 * self.margin_px <= self.overlap_px:
+            raise ValueError(
+                f"a margin of {self.margin_px} px does not fit an overlap of {self.overlap_px} px"
+            )
         if not 0 <= self.overlap_px < self.tile_px:
             raise ValueError(f"an overlap of {self.overlap_px} px does not fit tiles of {self.tile_px} px")
 
     @cached_property
     def tops(self) -> tuple[int, ...]:
         """First row of each row of tiles."""
-        return starts(self.height, self.tile_px, self.overlap_px)
+        return self._starts(self.height)
 
     @cached_property
     def lefts(self) -> tuple[int, ...]:
         """First column of each column of tiles."""
-        return starts(self.width, self.tile_px, self.overlap_px)
+        return self._starts(self.width)
 
     @cached_property
     def row_weights(self) -> NDArray[np.float32]:
         """(rows of tiles, tile_px): the part of a tile's weight that its rows have."""
-        return axis_weights(self.height, self.tops, self.tile_px)
+        return axis_weights(self.height, self.tops, self.tile_px, self.margin_px)
 
     @cached_property
     def col_weights(self) -> NDArray[np.float32]:
         """(columns of tiles, tile_px): the part of a tile's weight that its columns have."""
-        return axis_weights(self.width, self.lefts, self.tile_px)
+        return axis_weights(self.width, self.lefts, self.tile_px, self.margin_px)
+
+    def _starts(self, length: int) -> tuple[int, ...]:
+        unit = self.unit_px
+        places = starts(length // unit, self.tile_px // unit, self.overlap_px // unit)
+        return tuple(place * unit for place in places)
+
+    def scaled(self, scale: int) -> TileGrid:
+        """Return the same tiles on a grid of ``scale`` times as many pixels along each edge."""
+        sizes = (self.width, self.height, self.tile_px, self.overlap_px, self.margin_px, self.unit_px)
+        return TileGrid(*(size * scale for size in sizes))
 
     def finished(self, starts_px: tuple[int, ...], index: int, length: int) -> int:
         """Return how many pixels from a tile's start no later tile touches."""
@@ -85,16 +104,23 @@ def starts(length: int, tile_px: int, overlap_px: int) -> tuple[int, ...]:
     return tuple((i * room) // (count - 1) for i in range(count))
 
 
-def axis_weights(length: int, starts_px: tuple[int, ...], tile_px: int) -> NDArray[np.float32]:
+def axis_weights(
+    length: int, starts_px: tuple[int, ...], tile_px: int, margin_px: int = 0
+) -> NDArray[np.float32]:
     """Return each tile's weights along one axis; they sum to 1 at every pixel.
 
     A raised cosine over the tile, never zero, divided by the sum over the tiles at each pixel:
     where only one tile lies its weight is exactly 1. The weight of a pixel in a tile is the product
-    of its row's and its column's, so the sums over tiles need no second buffer.
+    of its row's and its column's, so the sums over tiles need no second buffer. Within the margin of
+    an edge that another tile covers it is 0.
     """
-    phase = (np.arange(tile_px) + 0.5) / tile_px
-    window = 1e-3 + 0.5 - 0.5 * np.cos(2 * np.pi * phase)
+    phase = (np.arange(tile_px) + 0.5 - margin_px) / (tile_px - 2 * margin_px)
+    raised = 1e-3 + 0.5 - 0.5 * np.cos(2 * np.pi * np.clip(phase, 0, 1))
+    windows = np.tile(raised, (len(starts_px), 1))
+    windows[1:, :margin_px] = 0
+    windows[:-1, tile_px - margin_px :] = 0
     total = np.zeros(max(length, starts_px[-1] + tile_px))
-    for start in starts_px:
+    for start, window in zip(starts_px, windows, strict=True):
         total[start : start + tile_px] += window
-    return np.stack([window / total[s : s + tile_px] for s in starts_px]).astype(np.float32)
+    parts = [w / total[s : s + tile_px] for s, w in zip(starts_px, windows, strict=True)]
+    return np.stack(parts).astype(np.float32)

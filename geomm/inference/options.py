@@ -1,4 +1,4 @@
-"""The options of map inference, as configs/inference/default.yaml lists them."""
+"""The options of inference, as the files of configs/inference list them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RasterOptions:
-    """How scenes are mapped; see configs/inference/default.yaml for what each is for."""
+class InferenceOptions:
+    """What holds for every task; see configs/inference/default.yaml for what each is for."""
 
-    tile_px: int | str | None = None
-    overlap_px: int | str | None = None
-    batch_size: int | str = "auto"
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
-    probabilities: bool = False
-    polygons: bool = False
-    polygons_background: bool = False
-    min_area_m2: float = 0.0
+    batch_size: int | str = "auto"
     preview: bool = True
-    tta: bool = False
-    predict_background: bool = True
     resume: bool = True
     skip_existing: bool = False
     on_error: str = "skip"
-    executor: str = "local"
     progress: bool = True
 
     def resolve_device(self) -> torch.device:
@@ -55,11 +46,22 @@ class RasterOptions:
             raise GeommError(f"inference.device={self.device}: torch sees no GPU; use cpu or auto")
         return device
 
+
+@dataclass(frozen=True)
+class RasterOptions(InferenceOptions):
+    """How scenes are mapped; see configs/inference/raster.yaml for what each is for."""
+
+    tile_px: int | str | None = None
+    overlap_px: int | str | None = None
+    margin_px: int = 0
+    tta: bool = False
+    executor: str = "local"
+
     def tiling(self, spec: RasterSpec) -> tuple[int, int]:
         """Return edge and overlap of tiles, pixels: twice the training window, a quarter shared.
 
         Raises:
-          ConfigError: the overlap does not fit the tile.
+          ConfigError: the overlap does not fit the tile, or the margin not the overlap.
         """
         tile = _number(self.tile_px) or min(max(2 * spec.window_px, 256), 1024)
         overlap = _number(self.overlap_px)
@@ -68,7 +70,23 @@ class RasterOptions:
             raise ConfigError(
                 f"inference.overlap_px: found {overlap}, expected 0 to {tile - 1} for tiles of {tile} px"
             )
+        if not 0 <= 2 * self.margin_px <= overlap:
+            raise ConfigError(
+                f"inference.margin_px: found {self.margin_px}, expected 0 to {overlap // 2} for an "
+                f"overlap of {overlap} px"
+            )
         return tile, overlap
+
+
+@dataclass(frozen=True)
+class ClassMapOptions(RasterOptions):
+    """What pixel classification writes; see configs/inference/segmentation.yaml."""
+
+    probabilities: bool = False
+    polygons: bool = False
+    polygons_background: bool = False
+    min_area_m2: float = 0.0
+    predict_background: bool = True
 
 
 def _number(value: int | str | None) -> int | None:

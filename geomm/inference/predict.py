@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,34 +17,16 @@ from geomm.inference.executor import Executor
 from geomm.inference.job import SceneJob
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import RasterOptions
-from geomm.inference.progress import TileProgress
+from geomm.inference.products import MapProducts
+from geomm.inference.progress import Progress
+from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.rows import Score
 from geomm.inference.scenes import check_scene, check_target, find_scenes, output_names
-from geomm.io.cog import assemble
 from geomm.io.raster import read_info
 from geomm.registry import EXECUTORS
 from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
-
-
-@dataclass
-class PredictionReport:
-    """What a call of inference did.
-
-    Attributes:
-      outputs: files written.
-      failed: input and reason of each that could not be mapped.
-      skipped: inputs whose map was already there.
-      seconds: wall time.
-      pixels: mapped.
-    """
-
-    outputs: list[Path] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    pixels: int = 0
 
 
 def predict_rasters(
@@ -54,17 +35,19 @@ def predict_rasters(
     *,
     score: Score,
     spec: RasterSpec,
+    products: MapProducts,
     options: RasterOptions,
     model_id: str,
 ) -> PredictionReport:
-    """Map scenes to class rasters, and to probabilities, polygons and pictures on request.
+    """Map scenes to rasters, and to what else the products make of them.
 
     Args:
       inputs: files, globs, folders or a list of these.
       output: folder for the results.
-      score: from raw pixels (B, C, h, w) and validity (B, h, w) bool to probabilities
-        (B, K, h, w) float32.
+      score: from raw pixels (B, C, h, w) and validity (B, h, w) bool to values (B, K, h, w) float32,
+        of finer pixels where the products have a scale.
       spec: of the model.
+      products: what the values become on the map.
       options: see ``RasterOptions``.
       model_id: tells models apart, so that a run is only resumed with its own.
 
@@ -72,31 +55,24 @@ def predict_rasters(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    started = time.monotonic()
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(output)
     scenes = find_scenes(inputs, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    mapper = _Mapper(folder, score, spec, options, model_id)
-    report = PredictionReport()
-    for scene, name in zip(scenes, output_names(scenes), strict=True):
+    mapper = _Mapper(folder, score, spec, products, options, model_id)
+    names = output_names(scenes)
+
+    def predict(position: int) -> tuple[list[Path], int] | None:
+        scene, name = scenes[position], names[position]
         if options.skip_existing and mapper.is_done(name):
-            report.skipped.append(scene)
-            continue
-        try:
-            with reused_memory(mapper.device):
-                report.outputs += mapper.map_scene(scene, name)
-            info = read_info(scene)
-            report.pixels += info.width * info.height
-        except DataError as error:
-            if options.on_error == "raise":
-                raise
-            _LOG.error("%s", error)
-            report.failed.append((scene, str(error)))
-    report.seconds = time.monotonic() - started
-    _say(report, len(scenes))
-    return report
+            return None
+        with reused_memory(mapper.device):
+            written = mapper.map_scene(scene, name)
+        info = read_info(scene)
+        return written, info.width * info.height
+
+    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error)
 
 
 @dataclass(frozen=True)
@@ -106,6 +82,7 @@ class _Mapper:
     folder: Path
     score: Score
     spec: RasterSpec
+    products: MapProducts
     options: RasterOptions
     model_id: str
 
@@ -154,32 +131,26 @@ class _Mapper:
         tiles = len(missing) * len(job.grid.lefts)
         shown = self.options.progress
         try:
-            with TileProgress(Path(scene).name, tiles, shown=shown) as progress:
-                self.executor.run(job, self.fast_score, self.device, progress.advance)
+            with Progress(Path(scene).name, tiles, "tiles", shown=shown) as progress:
+                self.executor.run(
+                    job, self.fast_score, self.device, lambda batch: progress.advance(len(batch.tiles))
+                )
         except DataError:
             if len(job.missing_rows()) == total:  # nothing to go on from
                 shutil.rmtree(job.work)
             raise
-        return self._finish(job, name)
+        written = self.products.finish(job, name, self.folder)
+        shutil.rmtree(job.work)
+        return written
 
     def _work(self, name: str) -> Path:
         return self.folder / f".{name}.work"
 
     def _job(self, scene: str, name: str) -> SceneJob:
-        options = self.options
-        tile, overlap = options.tiling(self.spec)
-        products = ["classes"]
-        products += ["probabilities"] if options.probabilities else []
-        products += ["confidence"] if options.polygons else []
+        tile, overlap = self.options.tiling(self.spec)
+        margin = self.options.margin_px
         return SceneJob(
-            scene,
-            self.spec,
-            tile,
-            overlap,
-            self.batch_size,
-            tuple(products),
-            self._work(name),
-            options.predict_background,
+            scene, self.spec, tile, overlap, margin, self.batch_size, self.products, self._work(name)
         )
 
     def _prepare_work(self, job: SceneJob) -> None:
@@ -192,49 +163,3 @@ class _Mapper:
             shutil.rmtree(job.work, ignore_errors=True)
             job.work.mkdir(parents=True)
             note.write_text(mark, encoding="utf-8")
-
-    def _finish(self, job: SceneJob, name: str) -> list[Path]:
-        """Join the bands into the final files."""
-        options, written = self.options, []
-        target = self.folder / f"{name}.tif"
-        if options.probabilities:
-            layout = job.layouts["probabilities"]
-            path = self.folder / f"{name}_probabilities.tif"
-            written.append(assemble(job.bands("probabilities"), layout, path, work=job.work))
-        if options.polygons:
-            written.append(self._polygonise(job, self.folder / f"{name}.gpkg"))
-        assemble(job.bands("classes"), job.layouts["classes"], target, work=job.work)
-        if options.preview:
-            from geomm.visualization.preview import draw_preview
-
-            picture = self.folder / f"{name}_preview.png"
-            written.append(draw_preview(job.scene, target, job.spec, picture))
-        shutil.rmtree(job.work)
-        return [target, *written]
-
-    def _polygonise(self, job: SceneJob, target: Path) -> Path:
-        from geomm.io.polygons import polygonise
-
-        background = None if self.options.polygons_background else job.background
-        return polygonise(
-            job.bands("classes"),
-            job.bands("confidence"),
-            job.layouts["classes"],
-            target,
-            work=job.work,
-            leave_out=() if background is None else (background,),
-            min_area_m2=self.options.min_area_m2,
-        )
-
-
-def _say(report: PredictionReport, scenes: int) -> None:
-    rate = report.pixels / max(report.seconds, 1e-9) / 1e6
-    mapped = scenes - len(report.failed) - len(report.skipped)
-    said = f"{mapped} of {scenes} scenes mapped in {report.seconds:.1f} s ({rate:.1f} Mpx/s)"
-    said += f", {len(report.skipped)} already there" if report.skipped else ""
-    said += f", {len(report.failed)} failed" if report.failed else ""
-    _LOG.info("%s", said)
-    for path, _ in report.failed:
-        _LOG.info("  failed: %s", path)
-    for output in report.outputs:
-        _LOG.info("  %s", output)

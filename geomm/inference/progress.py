@@ -1,4 +1,4 @@
-"""Progress over the tiles of a scene: a bar on a terminal, plain lines elsewhere."""
+"""Progress over the parts of an input: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,56 +8,55 @@ import time
 from types import TracebackType
 from typing import Any
 
-from geomm.inference.tiles import TileBatch
-
 _LOG = logging.getLogger("geomm")
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class TileProgress:
-    """Counts tiles.
+class Progress:
+    """Counts what is done.
 
     Args:
-      name: of the scene.
-      total: tiles to do.
+      name: of the input.
+      total: parts to do.
+      unit: what the parts are, in the plural.
       shown: False says nothing.
     """
 
-    def __init__(self, name: str, total: int, *, shown: bool = True) -> None:
-        self.name, self.total, self.shown = name, total, shown
+    def __init__(self, name: str, total: int, unit: str, *, shown: bool = True) -> None:
+        self.name, self.total, self.unit, self.shown = name, total, unit, shown
         self.done = 0
         self._bar: Any = None
 
-    def __enter__(self) -> TileProgress:
+    def __enter__(self) -> Progress:
         self._started = self._line_at = time.monotonic()
         if self.shown and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
-                Progress,
                 TextColumn,
                 TimeElapsedColumn,
                 TimeRemainingColumn,
             )
+            from rich.progress import Progress as Bar
 
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=32),
                 MofNCompleteColumn(),
-                TextColumn("tiles, {task.fields[rate]} tiles/s"),
+                TextColumn(f"{self.unit}, {{task.fields[rate]}} {self.unit}/s"),
                 TimeElapsedColumn(),
                 TextColumn("<"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self.name, total=self.total, rate="-")
         return self
 
-    def advance(self, batch: TileBatch) -> None:
-        """Count a batch."""
-        self.done = min(self.done + len(batch.tiles), self.total)
+    def advance(self, count: int = 1) -> None:
+        """Count some more parts."""
+        self.done = min(self.done + count, self.total)
         rate = self.done / max(time.monotonic() - self._started, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{rate:.1f}")
@@ -65,12 +64,8 @@ class TileProgress:
             self._line_at = time.monotonic()
             left = (self.total - self.done) / max(rate, 1e-9)
             _LOG.info(
-                "%s: %d of %d tiles, %.1f tiles/s, %.0f s left",
-                self.name,
-                self.done,
-                self.total,
-                rate,
-                left,
+                "%s: %d of %d %s, %.1f %s/s, %.0f s left",
+                *(self.name, self.done, self.total, self.unit, rate, self.unit, left),
             )
 
     def __exit__(

@@ -53,7 +53,6 @@ class RowWriter:
     def __init__(self, job: SceneJob, keep: Sequence[int]) -> None:
         self.job = job
         self.keep = set(keep)
-        self._values = np.array(job.class_values, job.layouts["classes"].dtype)
         self._buffers: dict[str, NDArray[Any]] = {}
 
     def collect(self, part: Scores) -> RowPiece | None:
@@ -65,16 +64,10 @@ class RowWriter:
             return None
         if part.values is None:
             return RowPiece(part.row, part.col, {}, part.valid)
-        best, index = best_class(part.values)
-        products = {"classes": index[None]}
-        if "confidence" in self.job.products:
-            per_cent = (best * 100).round().clamp(0, 100)
-            products["confidence"] = per_cent.to(torch.uint8)[None]
-        if "probabilities" in self.job.products:
-            products["probabilities"] = part.values
+        products = self.job.products.render(part.values)
         pixels = {name: value.to("cpu", non_blocking=True) for name, value in products.items()}
         ready = None
-        if best.is_cuda:
+        if part.values.is_cuda:
             ready = torch.cuda.Event()
             ready.record()
         return RowPiece(part.row, part.col, pixels, part.valid, ready)
@@ -89,40 +82,23 @@ class RowWriter:
         height, width = valid.shape
         everywhere = bool(valid.all())
         for product, tensor in piece.pixels.items():
-            pixels = tensor.numpy()
-            pixels = self._values[pixels] if product == "classes" else pixels
+            pixels = self.job.products.encode(product, tensor.numpy())
             place = self._buffers[product][:, :height, piece.col : piece.col + width]
             np.copyto(place, pixels, where=True if everywhere else valid)
-        if piece.col + width >= self.job.info.width:
-            first, _ = self.job.grid.band(piece.row)
+        if piece.col + width >= self.job.map_grid.width:
+            first, _ = self.job.map_grid.band(piece.row)
             for product, buffer in self._buffers.items():
                 path, layout = self.job.chunk(product, piece.row), self.job.layouts[product]
                 write_rows(path, first, buffer, layout)
 
     def _begin(self, row: int) -> None:
-        _, height = self.job.grid.band(row)
-        for product in self.job.products:
-            layout = self.job.layouts[product]
+        _, height = self.job.map_grid.band(row)
+        for product, layout in self.job.layouts.items():
             shape = (len(layout.band_names), height, layout.width)
             buffer = self._buffers.get(product)
             if buffer is None or buffer.shape != shape:
                 buffer = self._buffers[product] = np.empty(shape, layout.dtype)
             buffer.fill(layout.nodata)
-
-
-def best_class(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the highest of scores (K, h, w) and its index as uint8, the first where equal."""
-    if scores.is_cuda:
-        best, index = scores.max(0)
-        return best, index.to(torch.uint8)
-    # Several times faster on a CPU than a reduction that carries an index along.
-    best = scores[0].clone()
-    index = torch.zeros(best.shape, dtype=torch.uint8)
-    for number in range(1, len(scores)):
-        higher = (scores[number] > best).view(torch.uint8)
-        torch.maximum(index, higher * number, out=index)
-        torch.maximum(best, scores[number], out=best)
-    return best, index
 
 
 def map_rows(
@@ -141,7 +117,8 @@ def map_rows(
     Args:
       job: what is mapped.
       rows: consecutive numbers of rows of tiles.
-      score: from pixels (B, C, h, w) and validity (B, h, w) to probabilities (B, K, h, w).
+      score: from pixels (B, C, h, w) and validity (B, h, w) to values (B, K, h, w), of finer pixels
+        where the products have a scale.
       device: where scores are merged.
       done: called after each batch.
     """
@@ -155,7 +132,7 @@ def map_rows(
         rows=range(first, rows[-1] + 1),
         pin=device.type == "cuda",
     )
-    blend = ScoreBlend(grid, num_classes=job.spec.num_classes, device=device)
+    blend = ScoreBlend(job.map_grid, planes=job.products.planes, device=device)
     writer = RowWriter(job, rows)
 
     def predict(batch: TileBatch) -> Tensor | None:

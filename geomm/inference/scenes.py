@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geomm.errors import DataError
-from geomm.io.cog import is_class_map
+from geomm.io.cog import is_map
 from geomm.io.paths import expand
 from geomm.io.raster import RasterInfo
 from geomm.structures import RasterSpec
@@ -45,7 +45,7 @@ def _is_result(path: Path, output: Path) -> bool:
     if not path.exists() or output.resolve() not in path.resolve().parents:
         return False
     stem = path.stem.removesuffix("_preview").removesuffix("_probabilities")
-    return is_class_map(path.with_name(f"{stem}.tif"))
+    return is_map(path.with_name(f"{stem}.tif"))
 
 
 def output_names(scenes: Sequence[str]) -> list[str]:
@@ -82,7 +82,7 @@ def check_target(target: Path, scene: str) -> None:
         return
     if target.resolve() == Path(scene).resolve():
         raise DataError(f"{scene}: its map would take its own place; give another output folder")
-    if not is_class_map(target):
+    if not is_map(target):
         raise DataError(f"{target} is there and is no map of geomm; give another output folder")
 
 

@@ -19,14 +19,27 @@ from geomm.structures import ClassSpec, Georeference
 #: First row, height and file of each band of rows of a map.
 Rows = Sequence[tuple[int, int, Path]]
 
-_VRT_TYPES = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
+_VRT_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+}
 #: LZW is read everywhere and packs classes as well as DEFLATE does in a quarter of the time.
 _COMPRESSION: dict[str, dict[str, str | int]] = {
     "bytes": {"COMPRESS": "LZW"},
-    "float32": {"COMPRESS": "ZSTD", "LEVEL": 3},
+    "values": {"COMPRESS": "ZSTD", "LEVEL": 3},
 }
 _STRIP_ROWS = 64
 _CLASSES_TAG = "CLASSES"
+#: Every map carries this, so that maps are neither taken for inputs nor other files for maps.
+_MAP_TAG = "GEOMM_MAP"
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ def assemble(rows: Rows, layout: MapLayout, target: Path, *, work: Path) -> Path
         "RESAMPLING": "NEAREST" if layout.classes else "AVERAGE",
         "BIGTIFF": "IF_SAFER",
         "NUM_THREADS": "ALL_CPUS",
-        **_COMPRESSION["float32" if layout.dtype == "float32" else "bytes"],
+        **_COMPRESSION["bytes" if layout.dtype == "uint8" or layout.classes else "values"],
     }
     copy_raster(str(source), str(temporary), driver="COG", strict=False, **options)
     sidecar = work / f"{target.name}.aux.xml"
@@ -110,11 +123,11 @@ def assemble(rows: Rows, layout: MapLayout, target: Path, *, work: Path) -> Path
     return target
 
 
-def is_class_map(path: Path) -> bool:
-    """Return whether a file is a class map that ``assemble`` wrote."""
+def is_map(path: Path) -> bool:
+    """Return whether a file is a map that ``assemble`` wrote."""
     try:
         with rasterio.open(path) as source:
-            return _CLASSES_TAG in source.tags()
+            return _MAP_TAG in source.tags()
     except RasterioError:
         return False
 
@@ -126,9 +139,11 @@ def _vrt(rows: Rows, layout: MapLayout) -> str:
     if layout.georeference.crs:
         lines.append(f"<SRS>{escape(layout.georeference.crs)}</SRS>")
     lines.append(f"<GeoTransform>{c!r}, {a!r}, {b!r}, {f!r}, {d!r}, {e!r}</GeoTransform>")
+    tags = {_MAP_TAG: "classes" if layout.classes else "values"}
     if layout.classes:
-        names = "; ".join(f"{item.value}={item.name}" for item in layout.classes)
-        lines.append(f'<Metadata><MDI key="{_CLASSES_TAG}">{escape(names)}</MDI></Metadata>')
+        tags[_CLASSES_TAG] = "; ".join(f"{item.value}={item.name}" for item in layout.classes)
+    described = "".join(f'<MDI key="{key}">{escape(text)}</MDI>' for key, text in tags.items())
+    lines.append(f"<Metadata>{described}</Metadata>")
     for band, name in enumerate(layout.band_names, start=1):
         lines.append(f'<VRTRasterBand dataType="{_VRT_TYPES[layout.dtype]}" band="{band}">')
         lines.append(f"<Description>{escape(name)}</Description>")

@@ -6,13 +6,15 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geomm.errors import PackageError, did_you_mean
 
 EMD, WEIGHTS, CONFIG = "model.emd", "weights.safetensors", "config.yaml"
+#: Where a model's own files lie, beside its weights.
+FILES = "model/"
 #: Members without which a package cannot be used.
 REQUIRED = (EMD, WEIGHTS, CONFIG)
 FORMAT = 1
@@ -30,12 +32,14 @@ class Archive:
       emd: the Esri model definition, geomm's own part under ``geomm``.
       config: the resolved run.
       weights: safetensors bytes.
+      files: what else the model brings, by name.
     """
 
     path: Path
     emd: dict[str, Any]
     config: dict[str, Any]
     weights: bytes
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def own(self) -> dict[str, Any]:
@@ -78,11 +82,28 @@ def open_archive(path: str | Path) -> Archive:
                 raise PackageError(f"{file}: member {damaged} is damaged; copy the package again")
             emd = _json(file, archive.read)
             _check_format(file, emd)
-            return Archive(file, emd, _yaml(file, archive.read), archive.read(WEIGHTS))
+            names = archive.namelist()
+            return _archive(file, emd, archive.read, names)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise PackageError(
             f"{file} is not a readable model package ({error}); expected the model.dlpk that training wrote"
         ) from error
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Read the config of the run that a package came from, and nothing else of it.
+
+    Raises:
+      PackageError: there is no such package, or no config in it.
+    """
+    file = Path(path)
+    try:
+        if file.is_dir():
+            return _yaml(file, lambda name: (file / name).read_bytes())
+        with zipfile.ZipFile(file) as archive:
+            return _yaml(file, archive.read)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:
+        raise PackageError(f"{file} is not a readable model package ({error})") from error
 
 
 def _open_folder(folder: Path) -> Archive:
@@ -95,13 +116,20 @@ def _open_folder(folder: Path) -> Archive:
 
     emd = _json(folder, read)
     _check_format(folder, emd)
-    return Archive(folder, emd, _yaml(folder, read), read(WEIGHTS))
+    return _archive(folder, emd, read, names)
+
+
+def _archive(file: Path, emd: dict[str, Any], read: Callable[[str], bytes], names: Sequence[str]) -> Archive:
+    files = {
+        name[len(FILES) :]: read(name) for name in names if name.startswith(FILES) and not name.endswith("/")
+    }
+    return Archive(file, emd, _yaml(file, read), read(WEIGHTS), files)
 
 
 def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
     names = archive.namelist()
     for info in archive.infolist():
-        if info.filename != WEIGHTS and info.file_size > _MOST_TEXT_BYTES:
+        if not info.filename.startswith((WEIGHTS, FILES)) and info.file_size > _MOST_TEXT_BYTES:
             raise PackageError(f"{file}: {info.filename} is implausibly large")
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, PackageError
-from geomm.packaging.archive import CONFIG, EMD, WEIGHTS, Archive, open_archive, write_archive
+from geomm.packaging.archive import CONFIG, EMD, FILES, WEIGHTS, Archive, open_archive, write_archive
 from geomm.packaging.card import model_card
 from geomm.packaging.emd import model_definition
 from geomm.packaging.mlm import model_item
@@ -34,7 +34,8 @@ def save_package(
 
     Args:
       path: the ``.dlpk`` to write.
-      model: the trained module.
+      model: the trained module. What it needs beside its weights it gives by ``package_files()``, bytes
+        by name, and takes back by ``load_package_files(files)``.
       config: the resolved run; what it says of files and machines is for people to read only.
       spec: what the model knows of its data.
       task: the model's task.
@@ -61,6 +62,8 @@ def save_package(
     function = task.raster_function
     if function is not None:
         members[function.name] = function.read_bytes()
+    if hasattr(model, "package_files"):
+        members |= {f"{FILES}{name}": content for name, content in model.package_files().items()}
     for figure in sorted(figures.glob("*.png")) if figures is not None else []:
         members[f"figures/{figure.name}"] = figure.read_bytes()
     return write_archive(Path(path), members)
@@ -109,7 +112,7 @@ class Package:
         """
         from geomm.config.options import inference_options
 
-        chosen = inference_options(options)
+        chosen = inference_options(options, self.task.name)
         return self.task.infer(self.model, self.spec, input, output, chosen, model_id=self.model_id)
 
     def __repr__(self) -> str:
@@ -129,8 +132,12 @@ def load_package(path: str | Path) -> Package:
     archive = open_archive(path)
     task, spec, model = _build(archive)
     _load_weights(archive, model)
-    digest = hashlib.sha256(archive.weights).hexdigest()[:16]
-    return Package(archive.path, model.eval(), task, spec, archive.config, digest)
+    if hasattr(model, "load_package_files"):
+        model.load_package_files(archive.files)
+    digest = hashlib.sha256(archive.weights)
+    for name, content in sorted(archive.files.items()):
+        digest.update(name.encode() + content)
+    return Package(archive.path, model.eval(), task, spec, archive.config, digest.hexdigest()[:16])
 
 
 def _build(archive: Archive) -> tuple[Task, Any, Any]:

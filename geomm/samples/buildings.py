@@ -130,7 +130,7 @@ def _paint_roof(rng: np.random.Generator, image: Array, heights: Array, polygon:
     rows, cols, inside = _inside(polygon)
     y, x = np.mgrid[rows, cols]
     _, across = _turn(x - polygon.centroid.x, y - polygon.centroid.y, angle)
-    base = rng.choice([0.2, 0.3, 0.42, 0.55, 0.7], p=[0.15, 0.25, 0.25, 0.2, 0.15]) + rng.normal(0, 0.03)
+    base = rng.choice([0.24, 0.32, 0.44, 0.57, 0.7], p=[0.1, 0.2, 0.3, 0.25, 0.15]) + rng.normal(0, 0.03)
     gable = np.where(across > 0, 1.12, 0.86)  # the sunny and the shaded side
     tiles = 1 + 0.02 * rng.standard_normal(inside.shape)
     image[rows, cols] = np.where(inside, base * gable * tiles, image[rows, cols])
@@ -143,7 +143,7 @@ def _shade(image: Array, heights: Array) -> Array:
         dy, dx = (round(float(v * step * 9)) for v in _SHADOW)
         moved = np.roll(heights, (dy, dx), (0, 1))
         shadow |= (moved > 9 * step) & (heights < 1)
-    return np.where(shadow, image * 0.55, image)
+    return np.where(shadow, image * 0.5, image)
 
 
 def _pave_drives(rng: np.random.Generator, image: Array, roofs: list[Any], angle: float) -> None:
@@ -169,7 +169,7 @@ def _plant_trees(rng: np.random.Generator, image: Array, heights: Array, road: A
         y, x, radius = rng.uniform(0, _SIZE), rng.uniform(0, _SIZE), rng.uniform(3, 9)
         if road[int(y), int(x)] and rng.random() < 0.8:
             continue
-        if heights[int(y), int(x)] > 0 and rng.random() < 0.85:
+        if heights[int(y), int(x)] > 0 and rng.random() < 0.92:
             continue
         top, left = max(int(y - 20), 0), max(int(x - 14), 0)
         part = (slice(top, top + 35), slice(left, left + 35))
@@ -178,7 +178,7 @@ def _plant_trees(rng: np.random.Generator, image: Array, heights: Array, road: A
         crown = np.hypot(down, right) + ragged < radius
         shadow = np.hypot(down - _SHADOW[0] * radius, right - _SHADOW[1] * radius) + ragged < radius
         light = 0.2 + 0.05 * (down - right) / radius + rng.normal(0, 0.02, crown.shape)
-        ground = np.where(shadow & (heights[part] < 1), 0.6 * image[part], image[part])
+        ground = np.where(shadow & (heights[part] < 1), 0.5 * image[part], image[part])
         image[part] = np.where(crown, light, ground)
 
 

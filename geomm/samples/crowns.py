@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ _GSD_M = 0.1
 #: its tile a crop lies is not recorded, so it is put into the tile's upper left corner.
 _TILE_M = 1000.0
 _TRAINED = "2019_YELL_2_528000_4978000_image_crop2"
-_UNSEEN = "OSBS_029"
+_UNSEEN = "2019_YELL_2_541000_4977000_image_crop"
 
 
 @sample
@@ -26,28 +25,35 @@ def tree_crowns(folder: Path) -> dict[str, str]:
     """Lay out airborne RGB scenes of the National Ecological Observatory Network, 0.1 m.
 
     ``images`` is a conifer forest of 2472 x 2299 pixels (Yellowstone) with 574 crowns; ``labels`` are
-    ellipses in the boxes that people drew, ``boxes`` the boxes themselves. ``unseen`` is another
-    forest (Ordway-Swisher, Florida), ``unseen_boxes`` its crowns.
+    ellipses in the boxes that people drew, ``boxes`` the boxes themselves. ``unseen`` is a forest
+    13 km to the east of it, with ``unseen_labels`` and ``unseen_boxes``.
 
     Raises:
       DependencyError: the package deepforest, which carries the imagery (MIT), is not installed.
     """
     data = data_folder()
-    easting, northing = (float(part) for part in _TRAINED.split("_")[3:5])
-    origin, crs = (easting, northing + _TILE_M), "EPSG:32612"
-    pixels = _read_png(data / f"{_TRAINED}.png")
-    image = write_raster(folder / "yellowstone.tif", pixels, crs=crs, origin=origin, gsd=_GSD_M)
-    boxes = [_to_map(box, origin) for box in read_voc_boxes(data / f"{_TRAINED}.xml")]
-    crowns = [ellipse(box) for box in boxes]
-    unseen = shutil.copy(data / f"{_UNSEEN}.tif", folder / "ordway_swisher.tif")
-    unseen_boxes, unseen_crs = _unseen_boxes(Path(unseen), data / f"{_UNSEEN}.csv")
+    image, labels, boxes = _lay_out(data / f"{_TRAINED}.png", folder, "yellowstone")
+    unseen, unseen_labels, unseen_boxes = _lay_out(data / f"{_UNSEEN}.png", folder, "yellowstone_east")
     return {
         "images": image,
-        "labels": write_features(folder / "crowns.gpkg", crowns, crs=crs),
-        "boxes": write_features(folder / "boxes.gpkg", boxes, crs=crs),
-        "unseen": str(unseen),
-        "unseen_boxes": write_features(folder / "unseen_boxes.gpkg", unseen_boxes, crs=unseen_crs),
+        "labels": labels,
+        "boxes": boxes,
+        "unseen": unseen,
+        "unseen_labels": unseen_labels,
+        "unseen_boxes": unseen_boxes,
     }
+
+
+def _lay_out(picture: Path, folder: Path, name: str) -> tuple[str, str, str]:
+    """Write a picture as a GeoTIFF, its crowns and its boxes; return the three files."""
+    easting, northing = (float(part) for part in picture.stem.split("_")[3:5])
+    origin, crs = (easting, northing + _TILE_M), "EPSG:32612"
+    boxes = [_to_map(box, origin) for box in read_voc_boxes(picture.with_suffix(".xml"))]
+    return (
+        write_raster(folder / f"{name}.tif", _read_png(picture), crs=crs, origin=origin, gsd=_GSD_M),
+        write_features(folder / f"{name}_crowns.gpkg", [ellipse(box) for box in boxes], crs=crs),
+        write_features(folder / f"{name}_boxes.gpkg", boxes, crs=crs),
+    )
 
 
 def data_folder() -> Path:
@@ -97,19 +103,3 @@ def ellipse(box: Any) -> Any:
     left, bottom, right, top = box.bounds
     circle = scale(Point(0, 0).buffer(1, quad_segs=12), (right - left) / 2, (top - bottom) / 2)
     return translate(circle, (left + right) / 2, (bottom + top) / 2)
-
-
-def _unseen_boxes(image: Path, table: Path) -> tuple[list[Any], str]:
-    import pandas as pd
-    import rasterio
-    from shapely import box as rectangle
-
-    with rasterio.open(image) as source:
-        place, crs = source.transform, source.crs.to_string()
-    boxes = []
-    for row in pd.read_csv(table).itertuples():
-        # The scene's rows run south and its columns east.
-        x1, x2 = place.c + place.a * row.xmin, place.c + place.a * row.xmax
-        y1, y2 = place.f + place.e * row.ymax, place.f + place.e * row.ymin
-        boxes.append(rectangle(x1, y1, x2, y2))
-    return boxes, crs

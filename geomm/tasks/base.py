@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from geomm.registry import METRICS, build
+from geomm.registry import DATASETS, METRICS, build
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -68,6 +68,11 @@ class Task(abc.ABC):
         self.monitor_rule = monitor_rule
         self.augment = augment or {}
         self.further_metrics = metrics or {}
+
+    def build_source(self, config: Mapping[str, Any]) -> Any:
+        """Build the dataset source that ``config`` describes, with what the task adds to it."""
+        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
+        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"])
 
     @abc.abstractmethod
     def build_model(self, config: Mapping[str, Any], spec: Any) -> BaseModel:

@@ -103,12 +103,18 @@ class Segmentation(Task):
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference import RasterOptions, predict_rasters
+        from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 
-        chosen = RasterOptions(**options)
+        chosen = ClassMapOptions(**options)
         model.to(chosen.resolve_device())
         return predict_rasters(
-            inputs, output, score=model.predict_scores, spec=spec, options=chosen, model_id=model_id
+            inputs,
+            output,
+            score=model.predict_scores,
+            spec=spec,
+            products=ClassMap(spec, chosen),
+            options=chosen,
+            model_id=model_id,
         )
 
     def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def tile_scores(grid, row, col, classes):
 
 
 def blended(grid, classes, empty=frozenset(), first=0):
-    blend = ScoreBlend(grid, num_classes=classes, device=CPU)
+    blend = ScoreBlend(grid, planes=classes, device=CPU)
     whole = torch.full((classes, grid.height, grid.width), float("nan"))
     for row in range(first, len(grid.tops)):
         for col in range(len(grid.lefts)):
@@ -72,7 +72,7 @@ def test_a_replay_gives_the_same_bits(grid, data):
 @pytest.mark.parametrize("height", [64, 4096])
 def test_what_is_kept_does_not_grow_with_the_height(height):
     grid = TileGrid(width=48, height=height, tile_px=16, overlap_px=4)
-    blend = ScoreBlend(grid, num_classes=3, device=CPU)
+    blend = ScoreBlend(grid, planes=3, device=CPU)
     kept = max(a + 16 - b for a, b in zip(grid.tops, grid.tops[1:], strict=False))
     assert blend._below.shape == (3, kept, 48)
 

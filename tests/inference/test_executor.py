@@ -3,7 +3,7 @@
 import pytest
 
 from geomm import registry
-from geomm.inference import RasterOptions, predict_rasters
+from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 from geomm.inference.rows import map_rows
 from geomm.registry import EXECUTORS
 from tests.inference.conftest import noise, pointwise, write_scene
@@ -27,11 +27,14 @@ def test_another_executor_makes_the_same_map(tmp_path, spec, backwards):
     scene = write_scene(tmp_path / "s.tif", noise(90, 60), nodata=7)
     made = []
     for executor in ("local", backwards):
-        options = RasterOptions(
+        options = ClassMapOptions(
             tile_px=32, overlap_px=20, device="cpu", preview=False, executor=executor, probabilities=True
         )
         out = tmp_path / executor
-        predict_rasters(scene, out, score=pointwise, spec=spec, options=options, model_id="m")
+        products = ClassMap(spec, options)
+        predict_rasters(
+            scene, out, score=pointwise, spec=spec, products=products, options=options, model_id="m"
+        )
         made.append([(out / name).read_bytes() for name in ("s.tif", "s_probabilities.tif")])
     assert made[0] == made[1]
 

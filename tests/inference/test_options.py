@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from geomm.config.compose import compose, hydra_session
 from geomm.errors import ConfigError, GeommError
-from geomm.inference import RasterOptions
+from geomm.inference import ClassMapOptions, InferenceOptions, RasterOptions
 
 
 @pytest.mark.parametrize("window, tile", [(16, 256), (128, 256), (200, 400), (900, 1024)])
@@ -38,18 +39,35 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
     assert RasterOptions().resolve_device() == torch.device("cpu")
 
 
-def test_options_and_their_config_group_have_the_same_names_and_defaults(root):
-    import yaml
+@pytest.mark.parametrize(
+    "name, options",
+    [("default", InferenceOptions), ("raster", RasterOptions), ("segmentation", ClassMapOptions)],
+)
+def test_options_and_their_config_group_have_the_same_names_and_defaults(name, options):
+    with hydra_session():
+        group = compose("infer", [f"inference={name}"]).inference
+    assert group == dataclasses.asdict(options())
 
-    group = yaml.safe_load((root / "configs" / "inference" / "default.yaml").read_text())
-    assert group == dataclasses.asdict(RasterOptions())
+
+@pytest.mark.parametrize("margin", [9, -1])
+def test_a_margin_that_does_not_fit_is_named(spec, margin):
+    with pytest.raises(ConfigError, match=f"margin_px: found {margin}, expected 0 to 8 for an overlap of 16"):
+        RasterOptions(tile_px=64, overlap_px=16, margin_px=margin).tiling(spec)
 
 
 def test_an_unknown_executor_is_an_error(tmp_path, spec):
-    from geomm.inference import predict_rasters
+    from geomm.inference import ClassMap, predict_rasters
     from tests.inference.conftest import noise, pointwise, write_scene
 
     scene = write_scene(tmp_path / "s.tif", noise(5, 5))
-    options = RasterOptions(executor="rya", device="cpu")
+    options = ClassMapOptions(executor="rya", device="cpu")
     with pytest.raises(ConfigError, match=r"executor: unknown 'rya'; .*local"):
-        predict_rasters(scene, tmp_path / "o", score=pointwise, spec=spec, options=options, model_id="m")
+        predict_rasters(
+            scene,
+            tmp_path / "o",
+            score=pointwise,
+            spec=spec,
+            products=ClassMap(spec, options),
+            options=options,
+            model_id="m",
+        )

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geomm.errors import ConfigError, DataError
-from geomm.inference import RasterOptions, predict_rasters
+from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 from geomm.inference.scenes import output_names
 from tests.inference.conftest import CLASSES, noise, pointwise, write_scene
 
@@ -24,8 +24,11 @@ FAST = {"preview": False, "device": "cpu"}
 
 
 def run(scene, out, spec, score=pointwise, **options):
-    chosen = RasterOptions(**{**FAST, "on_error": "raise", **options})
-    return predict_rasters(scene, out, score=score, spec=spec, options=chosen, model_id="m")
+    chosen = ClassMapOptions(**{**FAST, "on_error": "raise", **options})
+    products = ClassMap(spec, chosen)
+    return predict_rasters(
+        scene, out, score=score, spec=spec, products=products, options=chosen, model_id="m"
+    )
 
 
 def read(path):
@@ -189,7 +192,7 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from geomm.inference import RasterOptions, predict_rasters
+from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 from geomm.structures import RasterSpec
 from tests.inference.conftest import pointwise
 import json
@@ -197,8 +200,11 @@ spec = RasterSpec.from_dict(json.loads(Path({spec!r}).read_text()))
 def slow(inputs, valid):
     time.sleep({pause})
     return pointwise(inputs, valid)
-options = RasterOptions(preview=False, device="cpu", tile_px=32, overlap_px=20, batch_size=3, polygons=True)
-predict_rasters({scene!r}, {out!r}, score=slow, spec=spec, options=options, model_id="m")
+options = ClassMapOptions(
+    preview=False, device="cpu", tile_px=32, overlap_px=20, batch_size=3, polygons=True
+)
+products = ClassMap(spec, options)
+predict_rasters({scene!r}, {out!r}, score=slow, spec=spec, products=products, options=options, model_id="m")
 """
 
 
@@ -334,7 +340,7 @@ def test_every_product_of_a_scene_appears(tmp_path, spec):
     names = {"s.tif", "s_probabilities.tif", "s.gpkg", "s_preview.png"}
     assert {path.name for path in report.outputs} == names
     assert {path.name for path in (tmp_path / "o").iterdir()} == {*names, "s.tif.aux.xml"}
-    assert report.pixels == 1200
+    assert (report.amount, report.unit) == (1200, "px")
 
 
 def test_a_folder_is_mapped_with_its_results_inside_it(tmp_path, spec):

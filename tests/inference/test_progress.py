@@ -3,12 +3,8 @@
 import logging
 
 import pytest
-import torch
 
 from geomm.inference import progress
-from geomm.inference.tiles import Tile, TileBatch
-
-BATCH = TileBatch(tuple(Tile(0, col, torch.ones(1, 1), False) for col in range(4)), None, None)
 
 
 @pytest.mark.parametrize("shown, lines", [(True, 5), (False, 0)])
@@ -16,9 +12,9 @@ def test_lines_come_at_intervals(monkeypatch, caplog, shown, lines):
     clock = iter(range(0, 1000, 6))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
-    with caplog.at_level(logging.INFO, "geomm"), progress.TileProgress("s.tif", 40, shown=shown) as bar:
+    with caplog.at_level(logging.INFO, "geomm"), progress.Progress("s.tif", 40, "tiles", shown=shown) as bar:
         for _ in range(10):
-            bar.advance(BATCH)
+            bar.advance(4)
     assert bar.done == 40
     said = [record.message for record in caplog.records]
     assert (len(said) > 2) == shown
@@ -27,15 +23,15 @@ def test_lines_come_at_intervals(monkeypatch, caplog, shown, lines):
 
 
 def test_replayed_tiles_do_not_count_beyond_the_end():
-    with progress.TileProgress("s.tif", 6) as bar:
+    with progress.Progress("s.tif", 6, "tiles") as bar:
         for _ in range(3):
-            bar.advance(BATCH)
+            bar.advance(4)
     assert bar.done == 6
 
 
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
-    with progress.TileProgress("s.tif", 8) as bar:
-        bar.advance(BATCH)
+    with progress.Progress("s.tif", 8, "tiles") as bar:
+        bar.advance(4)
         assert bar._bar is not None
         assert bar._bar.tasks[0].completed == 4

@@ -6,7 +6,7 @@ import rasterio
 from rasterio.shutil import copy
 
 from geomm.io import cog
-from geomm.io.cog import MapLayout, assemble, is_class_map, write_rows
+from geomm.io.cog import MapLayout, assemble, is_map, write_rows
 from geomm.structures import ClassSpec, Georeference
 
 CLASSES = (ClassSpec(1, "water & ice", (0, 0, 200)), ClassSpec(4, "<roof>", (200, 10, 30)))
@@ -110,6 +110,6 @@ def test_a_map_is_told_from_other_files(tmp_path):
         tmp_path / "other.tif", "w", driver="GTiff", width=1, height=1, count=1, dtype="uint8"
     ):
         pass
-    assert is_class_map(path)
-    assert not is_class_map(tmp_path / "text.tif")
-    assert not is_class_map(tmp_path / "other.tif")
+    assert is_map(path)
+    assert not is_map(tmp_path / "text.tif")
+    assert not is_map(tmp_path / "other.tif")

@@ -249,3 +249,35 @@ def test_an_unknown_option_of_predict_names_the_nearest(package):
 
     with pytest.raises(ConfigError, match=r"inference\.polygon: unknown option; did you mean 'polygons'"):
         load_package(package).predict("x.tif", output="o", polygon=True)
+
+
+def test_what_a_model_needs_beside_its_weights_travels_with_it(tmp_path, package, monkeypatch):
+    from geomm.models.segmentor import Segmentor
+
+    taken = []
+    monkeypatch.setattr(Segmentor, "package_files", lambda self: {"words/list.txt": b"a b"}, raising=False)
+    monkeypatch.setattr(
+        Segmentor, "load_package_files", lambda self, files: taken.append(dict(files)), raising=False
+    )
+    first = load_package(package)
+    again = save_package(
+        tmp_path / "again.dlpk",
+        model=first.model,
+        config=first.config,
+        spec=first.spec,
+        task=first.task,
+        metrics={},
+    )
+    second = load_package(again)
+    assert taken == [{}, {"words/list.txt": b"a b"}]
+    assert second.model_id != first.model_id
+
+
+def test_the_options_of_inference_are_those_of_the_packages_task(package, tmp_path):
+    from geomm.config.options import with_task_options
+
+    given = [f"model={package}", "input=a.tif"]
+    assert with_task_options(given) == [*given, "inference=segmentation"]
+    assert with_task_options([*given, "inference=raster"]) == [*given, "inference=raster"]
+    lost = [f"model={tmp_path / 'none.dlpk'}"]
+    assert with_task_options(lost) == lost

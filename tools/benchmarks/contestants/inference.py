@@ -87,13 +87,13 @@ def tiles_in_memory(task: dict[str, Any]) -> list[Tensor]:
 
 
 def run_geomm(task: dict[str, Any], model: nn.Module) -> float:
-    from geomm.inference import RasterOptions, predict_rasters
+    from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
     from geomm.structures import BandStatistics, RasterSpec, make_classes
 
     statistics = BandStatistics((0.0,) * 3, (255.0,) * 3, (MEAN,) * 3, (STD,) * 3, 1)
     classes = make_classes([f"class {number}" for number in range(CLASSES)])
     spec = RasterSpec((1, 2, 3), ("r", "g", "b"), "uint8", statistics, classes, 256)
-    options = RasterOptions(
+    options = ClassMapOptions(
         tile_px=task["tile_px"],
         overlap_px=task["overlap_px"],
         batch_size=task["batch_size"],
@@ -108,8 +108,15 @@ def run_geomm(task: dict[str, Any], model: nn.Module) -> float:
         return model(normalised(inputs)).softmax(1)
 
     started = time.perf_counter()
+    products = ClassMap(spec, options)
     predict_rasters(
-        task["scene"], task["folder"], score=score, spec=spec, options=options, model_id="benchmark"
+        task["scene"],
+        task["folder"],
+        score=score,
+        spec=spec,
+        products=products,
+        options=options,
+        model_id="benchmark",
     )
     return time.perf_counter() - started
 

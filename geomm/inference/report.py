@@ -1,0 +1,95 @@
+"""What a call of inference did, whatever its inputs were."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from geomm.errors import DataError
+
+_LOG = logging.getLogger("geomm")
+
+
+@dataclass
+class PredictionReport:
+    """What a call of inference did.
+
+    Attributes:
+      outputs: files written.
+      failed: input and reason of each that could not be mapped.
+      skipped: inputs whose result was already there.
+      seconds: wall time.
+      amount: how much was predicted, in ``unit``.
+      unit: ``px``, ``points``, ``rows``, ….
+    """
+
+    outputs: list[Path] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    amount: int = 0
+    unit: str = "px"
+
+
+def predict_each(
+    inputs: Sequence[str],
+    predict: Callable[[int], tuple[list[Path], int] | None],
+    *,
+    what: str,
+    unit: str,
+    on_error: str,
+) -> PredictionReport:
+    """Predict inputs one after the other, each complete or not at all, and say what was done.
+
+    Args:
+      inputs: for messages.
+      predict: from an input's position to the files written and the amount predicted; None where its
+        result was already there.
+      what: the inputs are, in the plural.
+      unit: of the amount.
+      on_error: ``skip`` goes on with the other inputs when one fails, ``raise`` stops.
+
+    Raises:
+      DataError: with ``on_error="raise"``, of the first input that fails.
+    """
+    started = time.monotonic()
+    report = PredictionReport(unit=unit)
+    for position, name in enumerate(inputs):
+        try:
+            done = predict(position)
+        except DataError as error:
+            if on_error == "raise":
+                raise
+            _LOG.error("%s", error)
+            report.failed.append((name, str(error)))
+            continue
+        if done is None:
+            report.skipped.append(name)
+        else:
+            report.outputs += done[0]
+            report.amount += done[1]
+    report.seconds = time.monotonic() - started
+    _say(report, what, len(inputs))
+    return report
+
+
+def _say(report: PredictionReport, what: str, count: int) -> None:
+    done = count - len(report.failed) - len(report.skipped)
+    rate = _short(report.amount / max(report.seconds, 1e-9), report.unit)
+    said = f"{done} of {count} {what} done in {report.seconds:.1f} s ({rate}/s)"
+    said += f", {len(report.skipped)} already there" if report.skipped else ""
+    said += f", {len(report.failed)} failed" if report.failed else ""
+    _LOG.info("%s", said)
+    for name, _ in report.failed:
+        _LOG.info("  failed: %s", name)
+    for output in report.outputs:
+        _LOG.info("  %s", output)
+
+
+def _short(number: float, unit: str) -> str:
+    if unit == "px":
+        return f"{number / 1e6:.1f} Mpx"
+    return f"{number:,.0f} {unit}"
