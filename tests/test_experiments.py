@@ -3,27 +3,42 @@
 import pytest
 
 import geomm
-from geomm.config.compose import config_dir
+from geomm.config import compose
+from geomm.config.compose import config_dir, hydra_session
 from geomm.samples import make
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
-SHORT = [
-    "schedule.epochs=1",
-    "schedule.batch_size=2",
-    "dataset.windows_per_epoch=4",
-    "dataset.window_px=64",
-    "runtime.workers=0",
-    "tracking=none",
-]
+#: What makes any experiment short …
+SHORT = ["schedule.epochs=1", "schedule.batch_size=2", "runtime.workers=0", "tracking=none"]
+#: … and what makes one of a task short.
+TASK = {
+    "segmentation": ["dataset.windows_per_epoch=4", "dataset.window_px=64"],
+    "super_resolution": ["dataset.windows_per_epoch=4", "dataset.window_px=32", "head.num_blocks=1"],
+}
+#: Options of the map, and how many files it has.
+MAPS = {"segmentation": ({"polygons": True}, 3), "super_resolution": ({}, 2)}
+
+
+def composed(name):
+    with hydra_session():
+        return compose("train", [f"experiment={name}"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
-    package = geomm.train([f"experiment={name}", *SHORT, f"work_dir={tmp_path / 'run'}"])
-    scene = make(name)["unseen"]
-    report = package.predict(scene, output=tmp_path / "map", polygons=True, device="cpu")
+    sample = composed(name).dataset.sample
+    task = geomm.config.rules.task_name(composed(name))
+    package = geomm.train([f"experiment={name}", *SHORT, *TASK[task], f"work_dir={tmp_path / 'run'}"])
+    options, files = MAPS[task]
+    report = package.predict(make(sample)["unseen"], output=tmp_path / "map", device="cpu", **options)
     assert report.failed == []
     assert all(path.is_file() for path in report.outputs)
-    assert len(report.outputs) == 3
+    assert len(report.outputs) == files
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_it_is_a_small_difference(name):
+    lines = (config_dir() / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert len(lines) <= 30 and lines[0] == "# @package _global_" and lines[1].startswith("# ")

@@ -203,8 +203,11 @@ class WeightedLosses(nn.Module):
         self.parts = nn.ModuleDict(losses)
         self.shares = dict(shares)
 
-    def forward(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {f"loss_{name}": self.shares[name] * part(scores, target) for name, part in self.parts.items()}
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Call every loss with the arguments; return each, weighed, as ``loss_NAME``."""
+        return {
+            f"loss_{name}": self.shares[name] * part(*args, **kwargs) for name, part in self.parts.items()
+        }
 
 
 def build_losses(
@@ -226,7 +229,7 @@ def build_losses(
     for item in items:
         if not item:
             continue
-        options = dict(item)
+        options = {key: value for key, value in item.items() if key != "tasks"}
         kind = str(options["type"]).rpartition(".")[2].removesuffix("Loss").lower()
         same = sum(known.partition("_")[0] == kind for known in losses)
         name = f"{kind}_{same + 1}" if same else kind

@@ -2,5 +2,6 @@
 
 from geomm.tasks.base import Finished, Task
 from geomm.tasks.segmentation import Segmentation
+from geomm.tasks.super_resolution import SuperResolution
 
-__all__ = ["Finished", "Segmentation", "Task"]
+__all__ = ["Finished", "Segmentation", "SuperResolution", "Task"]
