@@ -36,9 +36,3 @@ def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     assert report.failed == []
     assert all(path.is_file() for path in report.outputs)
     assert len(report.outputs) == files
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_it_is_a_small_difference(name):
-    lines = (config_dir() / "experiment" / f"{name}.yaml").read_text().splitlines()
-    assert len(lines) <= 30 and lines[0] == "# @package _global_" and lines[1].startswith("# ")
