@@ -24,9 +24,9 @@ import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.collate import collate_raster
-from geomm.datasets.sampling import EpochSampler
 from geomm.metrics.super_resolution import SuperResolutionMetric
 from geomm.registry import MODELS, TASKS, build, get
+from tools.benchmarks.contestants import plain_loop
 
 HEADS = ("srcnn", "edsr", "rdn", "srresnet", "esrgan", "swinir")
 #: Smaller than the papers', so that 15 minutes on two cores suffice; the same for every contestant.
@@ -74,7 +74,7 @@ def train_plain(args, scale, seed, folder):
     task = build(TASKS, config["task"])
     source = task.build_source(config)
     spec = source.prepare(folder / "cache")
-    head, schedule = config["head"], config["schedule"]
+    head = config["head"]
     started = time.perf_counter()
     torch.manual_seed(seed)
     network = get(MODELS, "mmagic.EDSRNet")(
@@ -83,31 +83,15 @@ def train_plain(args, scale, seed, folder):
     )  # fmt: skip
     torch.nn.init.zeros_(network.conv_last.weight)
     torch.nn.init.zeros_(network.conv_last.bias)
-    train = source.split("train")
-    sampler = EpochSampler(train, shuffle=True, seed=seed)
-    loader = torch.utils.data.DataLoader(
-        train, schedule["batch_size"], sampler=sampler, collate_fn=collate_raster, num_workers=1,
-        persistent_workers=True,
-    )  # fmt: skip
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=schedule["lr"], weight_decay=schedule["optimizer"]["weight_decay"]
-    )
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule["lr"], total_steps=args.epochs * len(loader), pct_start=0.25
-    )
-    mean, std = (
-        torch.tensor(x).view(1, -1, 1, 1).float() for x in (spec.statistics.mean, spec.statistics.std)
-    )
-    for epoch in range(args.epochs):
-        sampler.set_epoch(epoch)
-        for batch in loader:
-            found = enlarge(network, (batch["inputs"] - mean) / std, scale)
-            error = (found - (batch["target"] - mean) / std).abs() * batch["target_valid"][:, None]
-            loss = error.sum() / (batch["target_valid"].sum() * spec.in_channels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cycle.step()
+    statistics = spec.statistics
+    mean, std = (torch.tensor(x).view(1, -1, 1, 1).float() for x in (statistics.mean, statistics.std))
+
+    def loss(batch):
+        found = enlarge(network, (batch["inputs"] - mean) / std, scale)
+        error = (found - (batch["target"] - mean) / std).abs() * batch["target_valid"][:, None]
+        return error.sum() / (batch["target_valid"].sum() * spec.in_channels)
+
+    plain_loop.train(network, source.split("train"), config["schedule"], seed=seed, loss=loss)
     return judge(network, source.split("val"), mean, std, scale), time.perf_counter() - started
 
 
