@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,19 @@ from torch import Tensor
 
 from geomm.registry import METRICS
 
-_SUMS = ("pixels", "squares", "values", "ssim", "ssim_pixels", "angles", "angle_pixels")
+_SUMS = (
+    "pixels",
+    "squares",
+    "values",
+    "ssim",
+    "ssim_pixels",
+    "angles",
+    "angle_pixels",
+    "lpips",
+    "lpips_windows",
+)
+#: What LPIPS looks through; torchvision keeps it in its cache.
+_LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
 @METRICS.register_module()
@@ -23,10 +36,13 @@ class SuperResolutionMetric(BaseMetric):
 
     ``PSNR`` (dB) is of the mean squared error of all bands; ``SSIM`` (Wang et al., 2004) the mean of a map
     with a Gaussian window of 11 px; ``SAM`` the mean spectral angle in degrees, of two bands or more;
-    ``gain`` what the prediction has over bicubic, dB.
+    ``LPIPS`` (Zhang et al., 2018) the mean of windows that are valid all over, of one band or of the first
+    three, where torchvision's weights of AlexNet are in its cache; ``gain`` what the prediction has over
+    bicubic, dB.
 
     Args:
-      data_range: between the lowest and the highest value there is, for PSNR and SSIM.
+      data_range: between the lowest and the highest value there is, for PSNR, SSIM and LPIPS.
+      lowest: the lowest value there is.
       crop_px: edge of each window that is left out, as the field does.
 
     Attributes:
@@ -36,9 +52,10 @@ class SuperResolutionMetric(BaseMetric):
     #: mmengine puts it before every result's name and warns without one.
     default_prefix = ""
 
-    def __init__(self, data_range: float, crop_px: int = 0) -> None:
+    def __init__(self, data_range: float, crop_px: int = 0, lowest: float = 0.0) -> None:
         super().__init__(collect_device="cpu")
-        self.data_range, self.crop_px = float(data_range), crop_px
+        self.data_range, self.lowest, self.crop_px = float(data_range), float(lowest), crop_px
+        self._lpips = lpips_network()
         self.sums: NDArray[np.float64] = np.zeros((2, len(_SUMS)))
 
     results: list[NDArray[np.float64]]
@@ -62,7 +79,8 @@ class SuperResolutionMetric(BaseMetric):
         ssim, ssim_pixels = self._ssim(found, truth, valid)
         angles, angle_pixels = _spectral_angles(found, truth, valid)
         counts = valid.sum(dtype=torch.float64)
-        row = (counts, squares, counts * len(truth), ssim, ssim_pixels, angles, angle_pixels)
+        plain = (counts, squares, counts * len(truth), ssim, ssim_pixels, angles, angle_pixels)
+        row = (*plain, *self._perceptual(found, truth, valid))
         return np.array([float(value) for value in row])
 
     def _ssim(self, found: Tensor, truth: Tensor, valid: Tensor) -> tuple[float, float]:
@@ -83,6 +101,18 @@ class SuperResolutionMetric(BaseMetric):
         mean = values[0].mean(0)[half:-half, half:-half]
         return float(mean[inner[0]].sum(dtype=torch.float64)), float(inner.sum())
 
+    def _perceptual(self, found: Tensor, truth: Tensor, valid: Tensor) -> tuple[float, float]:
+        """Return the LPIPS of a window and 1, or nothing where it has none."""
+        if self._lpips is None or not bool(valid.all()):
+            return 0.0, 0.0
+        shown = [0, 1, 2] if len(truth) >= 3 else [0, 0, 0]
+        one, two = (
+            ((picture[shown].cpu() - self.lowest) / self.data_range).clamp(0, 1)[None]
+            for picture in (found, truth)
+        )
+        with torch.inference_mode():
+            return float(self._lpips(one, two)), 1.0
+
     def _total(self, results: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.asarray(sum(results, np.zeros((2, len(_SUMS)))))
 
@@ -99,7 +129,18 @@ class SuperResolutionMetric(BaseMetric):
         result["SSIM"] = sums["ssim"] / sums["ssim_pixels"] if sums["ssim_pixels"] else float("nan")
         if sums["angle_pixels"]:
             result["SAM"] = sums["angles"] / sums["angle_pixels"]
+        if sums["lpips_windows"]:
+            result["LPIPS"] = sums["lpips"] / sums["lpips_windows"]
         return result
+
+
+def lpips_network() -> Any:
+    """Return torchmetrics' LPIPS over AlexNet, None where the weights are not in torch's cache."""
+    if not (Path(torch.hub.get_dir()) / "checkpoints" / _LPIPS_WEIGHTS).is_file():
+        return None
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).eval()
 
 
 def psnr(squared_error: float, data_range: float) -> float:

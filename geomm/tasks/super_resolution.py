@@ -73,7 +73,8 @@ class SuperResolution(Task):
     def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
         from geomm.metrics.super_resolution import SuperResolutionMetric
 
-        return [SuperResolutionMetric(data_range=data_range(spec), crop_px=spec.scale)]
+        lowest, highest = value_range(spec)
+        return [SuperResolutionMetric(highest - lowest, crop_px=spec.scale, lowest=lowest)]
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.finer import draw_finer_panels
@@ -124,9 +125,10 @@ class SuperResolution(Task):
         }
 
 
-def data_range(spec: RasterSpec) -> float:
-    """Return what PSNR and SSIM are relative to: 255 for bytes, else the span of the training pixels."""
+def value_range(spec: RasterSpec) -> tuple[float, float]:
+    """Return what PSNR and SSIM are relative to: 0 to 255 for bytes, else what the training pixels span."""
     if spec.dtype == "uint8":
-        return 255.0
+        return 0.0, 255.0
     statistics = spec.statistics
-    return max(max(statistics.max) - min(statistics.min), 1e-12)
+    lowest = min(statistics.min)
+    return lowest, max(max(statistics.max), lowest + 1e-12)

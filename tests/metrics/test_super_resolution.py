@@ -86,3 +86,18 @@ def test_nothing_valid_is_no_number():
     sample = pictures()
     sample["valid"][:] = False
     assert np.isnan(measure([sample])["PSNR"])
+
+
+def test_lpips_is_measured_where_its_weights_are(tmp_path, monkeypatch):
+    from torchvision.models import alexnet
+
+    assert "LPIPS" not in measure([pictures(edge=64)])
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(alexnet(weights=None).state_dict(), folder / "alexnet-owt-7be5be79.pth")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    same = pictures(edge=64)
+    same["bicubic"] = same["target"].clone()
+    found = measure([same])
+    assert found["LPIPS/bicubic"] == pytest.approx(0.0, abs=1e-6) and found["LPIPS"] > 0
