@@ -4,6 +4,7 @@ Importing this package registers geomm's own; a framework's are registered when 
 """
 
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
+from geomm.models.bilstm_crf import BiLstmCrf
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.preprocessor import RasterPreprocessor
@@ -11,6 +12,7 @@ from geomm.models.segmentor import Segmentor
 from geomm.models.wiring import FeatureInfo
 
 __all__ = [
+    "BiLstmCrf",
     "CrossEntropyLoss",
     "DiceLoss",
     "FeatureInfo",
