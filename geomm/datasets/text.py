@@ -131,7 +131,8 @@ class TextDocuments:
         missing = [label for label in self.labels if label not in counts]
         if missing:
             raise ConfigError(
-                f"dataset.labels: no training document holds {missing[0]!r}; {did_you_mean(missing[0], counts)}"
+                f"dataset.labels: no training document holds {missing[0]!r}; "
+                f"{did_you_mean(missing[0], counts)}"
             )
         return tuple(sorted(self.labels))
 
@@ -284,7 +285,9 @@ class TextWindows:
     """
 
     def __init__(self, documents: Sequence[Document], window_tokens: int) -> None:
-        self.windows = [piece for document in documents for piece in training_windows(document, window_tokens)]
+        self.windows = [
+            piece for document in documents for piece in training_windows(document, window_tokens)
+        ]
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -20,8 +20,9 @@ def reused_memory(device: torch.device) -> Iterator[None]:
 
     glibc returns large blocks to the system as soon as they are freed, and the next batch then pays
     a page fault for every 4 kB of every activation: for a small network more than its own work. All
-    threads share one arena, where a process has not made more yet: what the reader's thread frees, the
-    model's can then use, and memory hardly grows with the scene's width. Nothing happens with other C libraries, or where the batches are on a GPU.
+    threads share one arena, where a process has not made more yet: what the reader's thread frees,
+    the model's can then use, and memory hardly grows with the scene's width. Nothing happens with
+    other C libraries, or where the batches are on a GPU.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" and device.type == "cpu" else None
     if library is None or not (hasattr(library, "mallopt") and hasattr(library, "malloc_trim")):

@@ -14,7 +14,13 @@ EARTH_KM = 6371.0088
 NEAR_KM = 161.0
 # Weights of the evidence, in nats: a named state outweighs any difference in people; another place of
 # the document nearby about one power of ten of them.
-_NAMED_IN_ADDRESS, _NAMED_IN_TEXT, _NEIGHBOUR, _PER_TENFOLD_PEOPLE, _PER_POINT_OF_LIKENESS = 6.0, 3.0, 2.5, 1.2, 0.15
+_NAMED_IN_ADDRESS, _NAMED_IN_TEXT, _NEIGHBOUR, _PER_TENFOLD_PEOPLE, _PER_POINT_OF_LIKENESS = (
+    6.0,
+    3.0,
+    2.5,
+    1.2,
+    0.15,
+)
 _NEIGHBOUR_KM = 300.0
 
 
@@ -90,13 +96,9 @@ class Locator:
         if not found and not gazetteer.whole:
             found = [(name, c) for name in inner_names(address) for c in gazetteer.exact(name)][:40]
         here, around = gazetteer.areas(address), gazetteer.areas(text)
-        # The smallest thing that was named is meant: a city before its state, that before the country.
-        cities = any(candidate.place.kind not in ("region", "country") for _, candidate in found)
         options = []
-        for name, candidate in found:
+        for name, candidate in _smallest(found):
             place = candidate.place
-            if cities and place.kind in ("region", "country"):
-                continue
             score = _PER_POINT_OF_LIKENESS * (candidate.likeness - 100.0)
             score += _PER_TENFOLD_PEOPLE * math.log10(max(place.population, 1))
             for areas, weight in ((here, _NAMED_IN_ADDRESS), (around, _NAMED_IN_TEXT)):
@@ -106,6 +108,17 @@ class Locator:
                     score += weight / 2
             options.append(_Option(candidate, name, score, gazetteer.name))
         return options
+
+
+def _smallest(found: Sequence[tuple[str, Candidate]]) -> list[tuple[str, Candidate]]:
+    """Keep of an address the smallest things it names: a city before its state, that before the country.
+
+    In "Rochester, New York" the second part is a state, though there is a city of that name too.
+    """
+    wide = ("region", "country")
+    areas = {name for name, candidate in found if candidate.place.kind in wide and candidate.likeness == 100}
+    inner = [(name, c) for name, c in found if name not in areas and c.place.kind not in wide]
+    return inner or list(found)
 
 
 def _choose(address: str, options: Sequence[_Option], others: Sequence[Place]) -> Located | None:

@@ -77,6 +77,7 @@ def predict_each(
 
 
 def say(report: PredictionReport, what: str, count: int) -> None:
+    """Log what was done of ``count`` inputs, ``what`` in the plural, and the files written."""
     done = count - len(report.failed) - len(report.skipped)
     rate = _short(report.amount / max(report.seconds, 1e-9), report.unit)
     said = f"{done} of {count} {what} done in {report.seconds:.1f} s ({rate}/s)"

@@ -127,8 +127,8 @@ def _cells(label: str, entities: list[Entity], text: str) -> dict[str, Any]:
 def _place_cells(located: Located) -> dict[str, Any]:
     place = located.place
     values = (
-        place.name, round(place.latitude, 6), round(place.longitude, 6), place.kind, place.region, place.country,
-        located.matched, round(located.likeness, 1), round(located.confidence, 4), located.gazetteer,
+        place.name, round(place.latitude, 6), round(place.longitude, 6), place.kind, place.region,
+        place.country, located.matched, round(located.likeness, 1), round(located.confidence, 4), located.gazetteer,
     )  # fmt: skip
     return dict(zip(_PLACE_COLUMNS, values, strict=True))
 

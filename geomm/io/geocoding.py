@@ -66,7 +66,9 @@ class ServiceGazetteer:
         row = self._cache.execute("SELECT answer FROM answers WHERE question = ?", (question,)).fetchone()
         if row is None:
             answer = self._ask(name)
-            self._cache.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (question, json.dumps(answer)))
+            self._cache.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?)", (question, json.dumps(answer))
+            )
             self._cache.commit()
         else:
             answer = json.loads(row[0])

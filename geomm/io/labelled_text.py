@@ -175,7 +175,9 @@ def _read_tokens_csv(file: Path, text_field: str, encoding: str) -> Iterator[Lab
         raise DataError(f"{file}: there is no tags.csv beside it")
     tokens, tags = (_rows(path, encoding) for path in (file, tags_file))
     if len(tokens) != len(tags):
-        raise DataError(f"{file} has {len(tokens)} rows and {tags_file.name} {len(tags)}; expected equally many")
+        raise DataError(
+            f"{file} has {len(tokens)} rows and {tags_file.name} {len(tags)}; expected equally many"
+        )
     for at, (words, marks) in enumerate(zip(tokens, tags, strict=True), 1):
         name = f"{file}, row {at}"
         words, marks = _trimmed(words), _trimmed(marks)
@@ -217,7 +219,7 @@ def _from_json(record: Any, name: str, text_field: str) -> MarkedText:
     text = record[text_field]
     if not isinstance(text, str):
         raise TypeError(f"{text_field} is no text")
-    found = next((record[key] for key in _LABEL_KEYS if key in record), [])
+    found: Any = next((record[key] for key in _LABEL_KEYS if key in record), [])
     entities = [_entity(item) for item in found]
     outside = [entity for entity in entities if not 0 <= entity.start < entity.end <= len(text)]
     if outside:

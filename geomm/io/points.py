@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 
-def write_points(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: Path, *, layer: str) -> Path:
+def write_points(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: Path, *, layer: str
+) -> Path:
     """Write a GeoPackage of points in EPSG:4326; it appears when complete, without points too.
 
     Args:

@@ -19,7 +19,7 @@ _MARKS = (
 
 
 def read_text(path: str | Path, encoding: str = "auto") -> str:
-    """Return a file's text, line ends as ``\\n``.
+    """Return a file's text; every kind of line end becomes a line feed.
 
     Args:
       path: of the file.

@@ -9,6 +9,7 @@ from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.segmentor import Segmentor
+from geomm.models.text_transformer import TextTransformer
 from geomm.models.wiring import FeatureInfo
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LovaszLoss",
     "RasterPreprocessor",
     "Segmentor",
+    "TextTransformer",
     "TimmBackbone",
     "UNetHead",
 ]

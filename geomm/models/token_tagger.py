@@ -28,21 +28,23 @@ class TokenTagger(BaseModel):
       spec: labels, and how long a window may be.
       decoder: ``crf`` learns which tags follow each other; ``linear`` judges each token by itself. Both
         decode to the best legal sequence.
+      crf_scale: see ``LinearChainCrf``.
     """
 
-    def __init__(self, *, spec: TextSpec, decoder: str = "crf") -> None:
+    def __init__(self, *, spec: TextSpec, decoder: str = "crf", crf_scale: float = 1.0) -> None:
         super().__init__(data_preprocessor=TokenPreprocessor())
         self.spec = spec
         self.tags = biluo_tags(spec.labels)
         self._index = {tag: index for index, tag in enumerate(self.tags)}
-        self.crf = LinearChainCrf(*biluo_rules(self.tags))
+        self.crf = LinearChainCrf(*biluo_rules(self.tags), scale=crf_scale)
         self.decoder = decoder
         if decoder == "linear":
             self.crf.requires_grad_(False)
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        device: torch.device = next(self.parameters()).device
+        return device
 
     def emissions(self, words: Sequence[Sequence[str]], breaks: Sequence[Sequence[int]]) -> Tensor:
         """Return (B, T, K) scores of the tags, T being the longest sequence's length."""

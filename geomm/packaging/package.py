@@ -131,9 +131,10 @@ def load_package(path: str | Path) -> Package:
 
     archive = open_archive(path)
     task, spec, model = _build(archive)
-    _load_weights(archive, model)
+    # The files first: they may say what the weights belong to.
     if hasattr(model, "load_package_files"):
         model.load_package_files(archive.files)
+    _load_weights(archive, model)
     digest = hashlib.sha256(archive.weights)
     for name, content in sorted(archive.files.items()):
         digest.update(name.encode() + content)

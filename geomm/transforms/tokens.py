@@ -13,7 +13,9 @@ from geomm.text import Document, Entity
 
 #: A tokenizer sees this many characters at once, cut at white space.
 _CHUNK_CHARS = 20_000
-_SENTENCE_ENDS = frozenset((".", "!", "?", "…", "。", "！", "？", "؟", "।"))
+_SENTENCE_ENDS = frozenset(".!?…。\uff01\uff1f\u061f\u0964")
+#: Marks that no space follows.
+_TIGHT_ENDS = frozenset("。\uff01\uff1f")
 
 
 @functools.lru_cache(maxsize=4)
@@ -32,7 +34,9 @@ def load_tokenizer(language: str) -> Any:
         return spacy.blank(language).tokenizer
     except ImportError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"dataset.language={language}: spaCy cannot make its tokenizer ({reason})") from error
+        raise ConfigError(
+            f"dataset.language={language}: spaCy cannot make its tokenizer ({reason})"
+        ) from error
 
 
 def tokenize(text: str, language: str) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
@@ -77,7 +81,7 @@ def find_breaks(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[int, ...
         before, here = offsets[at - 1], offsets[at]
         gap = text[before[1] : here[0]]
         ended = text[before[0] : before[1]] in _SENTENCE_ENDS and not text[here[0]].islower()
-        if "\n" in gap or (ended and (gap or text[before[0]] in "。！？")):
+        if "\n" in gap or (ended and (gap or text[before[0]] in _TIGHT_ENDS)):
             breaks.append(at)
     return tuple(breaks)
 

@@ -80,7 +80,9 @@ def _paragraph(item: Mapping[str, Any], labels: Sequence[str]) -> str:
         if crossed:
             text = html.escape(" ".join(item["words"][span[0] : span[1] + 1]))
             note = f' <mark class="missed">{text}<b>{html.escape(span[2])}</b></mark>'
-            behind.setdefault(max(o[1] for o in found if span[0] <= o[1] and o[0] <= span[1]), []).append(note)
+            behind.setdefault(max(o[1] for o in found if span[0] <= o[1] and o[0] <= span[1]), []).append(
+                note
+            )
         else:
             _mark(opens, closes, span, '<mark class="missed">')
     parts = []
