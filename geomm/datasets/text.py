@@ -85,6 +85,7 @@ class TextDocuments:
         self.seed = seed
         self.documents: dict[str, list[Document]] = {}
         self._windows: dict[str, TextWindows] = {}
+        self._met: set[str] = set()
 
     def prepare(self, cache: Path) -> TextSpec:
         """Read and split all documents; return what a model must know of them.
@@ -124,7 +125,7 @@ class TextDocuments:
         return self._windows[name]
 
     def _choose_labels(self, counts: Counter[str]) -> tuple[str, ...]:
-        if not counts:
+        if not counts and not self._met:
             raise DataError(f"{self.paths['train'] or self.sample}: no training document holds an entity")
         if self.labels is None:
             return tuple(sorted(counts))
@@ -132,7 +133,7 @@ class TextDocuments:
         if missing:
             raise ConfigError(
                 f"dataset.labels: no training document holds {missing[0]!r}; "
-                f"{did_you_mean(missing[0], counts)}"
+                f"{did_you_mean(missing[0], self._met)}"
             )
         return tuple(sorted(self.labels))
 
@@ -223,6 +224,7 @@ class TextDocuments:
             )
         if faults:
             tally[f"tags that break the scheme {scheme}, repaired"] += faults
+        self._met.update(span[2] for span in spans)
         wanted = [span for span in spans if self.labels is None or span[2] in self.labels]
         tags = spans_to_tags(wanted, len(record.tokens), "BILUO")
         offsets, at = [], 0
@@ -234,6 +236,7 @@ class TextDocuments:
 
     def _from_offsets(self, record: MarkedText, tally: Counter[str]) -> Document:
         bare = [_without_space(record.text, entity) for entity in record.entities]
+        self._met.update(entity.label for entity in bare)
         wanted = [e for e in bare if e.start < e.end and (self.labels is None or e.label in self.labels)]
         entities = _apart(wanted)
         problems = {

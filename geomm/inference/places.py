@@ -105,7 +105,8 @@ class Locator:
                 if areas["regions"] and place.region in areas["regions"]:
                     score += weight
                 elif place.country in areas["countries"]:
-                    score += weight / 2
+                    # Beside a state, its country tells next to nothing.
+                    score += weight / (6 if areas["regions"] else 2)
             options.append(_Option(candidate, name, score, gazetteer.name))
         return options
 

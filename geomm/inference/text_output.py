@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,10 @@ class TextOutput:
         self.truth = read_truth(options.truth) if options.truth else None
         self.points: list[dict[str, Any]] = []
         self.best: dict[str, Located] = {}
+        self.names = label_columns(spec.labels)
         self.columns = ["document"]
-        for label in spec.labels:
-            self.columns += [label, f"{label}_confidence"]
+        for name in self.names.values():
+            self.columns += [name, f"{name}_confidence"]
         self.columns += _PLACE_COLUMNS if tag else ()
 
     def __enter__(self) -> TextOutput:
@@ -73,14 +74,16 @@ class TextOutput:
         self._files[ENTITIES].write(json.dumps(record, ensure_ascii=False) + "\n")
         common: dict[str, Any] = {"document": document.name}
         for label in self.spec.labels:
-            common |= _cells(label, [e for e in findings.entities if e.label == label], document.text)
+            common |= _cells(
+                self.names[label], [e for e in findings.entities if e.label == label], document.text
+            )
         placed = [(entity, located) for entity, located in findings.places]
         if not placed and self.options.keep_unlocated:
             self._rows.writerow(common)
         for entity, located in placed:
             if located is None and not self.options.keep_unlocated:
                 continue
-            row = {**common, **_cells(str(self.tag), [entity], document.text)}
+            row = {**common, **_cells(self.names[entity.label], [entity], document.text)}
             if located is not None:
                 row |= _place_cells(located)
                 self.points.append(row)
@@ -113,6 +116,22 @@ class TextOutput:
 
         columns = [name for name in self.columns if name not in ("latitude", "longitude")]
         return write_points(self.points, columns, self.folder / PLACES, layer="places")
+
+
+def label_columns(labels: Sequence[str]) -> dict[str, str]:
+    """Return a column's name by label: another one where the table has a column of that name already.
+
+    Case does not tell names apart, since in SQL it does not.
+    """
+    taken = {"document", "text", "fid", "geom", *_PLACE_COLUMNS}
+    names: dict[str, str] = {}
+    for label in labels:
+        name = label
+        while taken & {name.lower(), f"{name}_confidence".lower()}:
+            name = f"entity_{name}"
+        taken |= {name.lower(), f"{name}_confidence".lower()}
+        names[label] = name
+    return names
 
 
 def _cells(label: str, entities: list[Entity], text: str) -> dict[str, Any]:

