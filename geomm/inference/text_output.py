@@ -147,7 +147,8 @@ def _place_cells(located: Located) -> dict[str, Any]:
     place = located.place
     values = (
         place.name, round(place.latitude, 6), round(place.longitude, 6), place.kind, place.region,
-        place.country, located.matched, round(located.likeness, 1), round(located.confidence, 4), located.gazetteer,
+        place.country, located.matched, round(located.likeness, 1), round(located.confidence, 4),
+        located.gazetteer,
     )  # fmt: skip
     return dict(zip(_PLACE_COLUMNS, values, strict=True))
 

@@ -192,7 +192,7 @@ class _Report:
                 f"A similar case was handled by the {city} police last year.",
                 "Nothing was taken, and nobody was hurt.",
                 f"The {city} Tribune asked about the case.",
-                f"K9 {self.pick('Rocky', 'Bear')} tracked to {self.pick(*self.streets)} Park and lost the scent.",
+                f"K9 {self.pick('Rocky', 'Bear')} tracked to {self.pick(*self.streets)} Park and lost him.",
             )
         )
 

@@ -1,5 +1,7 @@
 """Tag schemes: exact round trips, repair, detection."""
 
+import itertools
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ def entities(draw):
 
 
 def touching(spans):
-    return any(a[1] + 1 == b[0] and a[2] == b[2] for a, b in zip(spans, spans[1:], strict=False))
+    return any(a[1] + 1 == b[0] and a[2] == b[2] for a, b in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
