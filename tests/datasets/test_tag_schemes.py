@@ -92,7 +92,7 @@ def test_malformed_tags_are_repaired_and_counted(scheme, tags, spans, faults):
 
 
 def test_io_cannot_hold_neighbours_of_one_label():
-    with pytest.raises(DataError, match="IO cannot tell the entities .* apart; write BIO or BILUO"):
+    with pytest.raises(DataError, match=r"IO cannot tell the entities .* apart; write BIO or BILUO"):
         spans_to_tags([(0, 0, "A"), (1, 1, "A")], 2, "IO")
 
 

@@ -72,7 +72,7 @@ def test_labels_can_be_chosen_and_unknown_ones_are_named(tmp_path):
     assert spec.labels == ("PLACE",) and spec.address_tag == "PLACE"
     with pytest.raises(ConfigError, match="no training document holds 'PLAC'; did you mean 'PLACE'"):
         prepared(write(tmp_path, both), labels=["PLAC"])
-    with pytest.raises(ConfigError, match="dataset.address_tag: unknown label; did you mean 'PLACE'"):
+    with pytest.raises(ConfigError, match=r"dataset.address_tag: unknown label; did you mean 'PLACE'"):
         prepared(write(tmp_path, both), address_tag="PLACES")
 
 
@@ -80,7 +80,7 @@ def test_labels_can_be_chosen_and_unknown_ones_are_named(tmp_path):
     "name, content, what, count",
     [
         ("a.conll", "Ann I-N\nLee I-N\nx B-N\n\n" * 3, "tags that break the scheme BIO, repaired", 3),
-        ("a.csv", "text,N\n" + "Ann left,Bob\nAnn ran,Ann\n" * 3, "values that their text does not hold, left out", 3),
+        ("a.csv", "text,N\n" + "Ann left,Bob\nAnn ran,Ann\n" * 3, "values that their text does not hold", 3),
     ],
 )  # fmt: skip
 def test_malformed_labels_are_repaired_and_counted_or_refused(tmp_path, caplog, name, content, what, count):
@@ -88,7 +88,7 @@ def test_malformed_labels_are_repaired_and_counted_or_refused(tmp_path, caplog, 
     with caplog.at_level(logging.WARNING, "geomm"):
         prepared(str(tmp_path / name), scheme="BIO")
     assert f"{count} {what}" in caplog.text
-    with pytest.raises(DataError, match="dataset.malformed=repair"):
+    with pytest.raises(DataError, match=r"dataset.malformed=repair"):
         prepared(str(tmp_path / name), scheme="BIO", malformed="refuse")
 
 
@@ -130,7 +130,7 @@ def test_nothing_to_learn_is_an_error(tmp_path):
         prepared(write(tmp_path, [{"text": "a", "labels": []}] * 5))
     with pytest.raises(DataError, match="no document with text"):
         prepared(write(tmp_path, [{"text": "", "labels": []}]))
-    with pytest.raises(ConfigError, match="dataset.path: a value is required"):
+    with pytest.raises(ConfigError, match=r"dataset.path: a value is required"):
         TextDocuments().prepare(None)
 
 

@@ -22,7 +22,7 @@ def where(located):
     [
         ("the 1200 block of Oak Street, Springfield, Missouri", "", ("Springfield", "Missouri")),
         ("Springfield, MA", "", ("Springfield", "Massachusetts")),
-        ("downtown Springfield", "Sangamon County, Illinois. It was in downtown Springfield.", ("Springfield", "Illinois")),
+        ("downtown Springfield", "Sangamon County, Illinois. In downtown", ("Springfield", "Illinois")),
         ("Rochester, New York", "", ("Rochester", "New York")),
         ("500 State St, Rochester", "Minnesota State Patrol", ("Rochester", "Minnesota")),
         ("Paris", "", ("Paris", "")),

@@ -95,7 +95,7 @@ def test_options(reports, tmp_path):
     predict(reports, tmp_path / "none", address_tag=False)
     assert "latitude" not in rows(tmp_path / "none")[0]
     assert not (tmp_path / "none" / "places.gpkg").exists()
-    with pytest.raises(ConfigError, match="inference.address_tag: unknown label; did you mean 'Crime'"):
+    with pytest.raises(ConfigError, match=r"inference.address_tag: unknown label; did you mean 'Crime'"):
         predict(reports, tmp_path / "x", address_tag="crime")
 
 
@@ -139,7 +139,7 @@ def test_a_bad_file_fails_alone(reports, tmp_path, caplog):
     assert name.endswith("bad.pdf") and "cannot be read as a PDF" in reason
     assert "1 documents hold no text, the first: empty.txt" in caplog.text
     assert len(rows(tmp_path / "out")) == 6
-    with pytest.raises(DataError, match="bad.pdf"):
+    with pytest.raises(DataError, match=r"bad.pdf"):
         predict(reports, tmp_path / "strict", on_error="raise")
     assert not list((tmp_path / "strict").iterdir())
 

@@ -27,7 +27,8 @@ def test_markdown_loses_its_marks(tmp_path):
 
 
 def test_html_loses_tags_and_scripts(tmp_path):
-    page = "<html><head><style>p {}</style></head><body><p>One &amp; <b>two</b></p><script>x()</script><div>Three</div>"
+    head = "<html><head><style>p {}</style></head>"
+    page = f"{head}<body><p>One &amp; <b>two</b></p><script>x()</script><div>Three</div>"
     (tmp_path / "a.html").write_text(page)
     assert text_of(tmp_path / "a.html") == ["One & two\nThree"]
 
@@ -43,7 +44,7 @@ def test_rows_of_csv_and_lines_of_json(tmp_path):
 
 def test_missing_fields_are_named(tmp_path):
     (tmp_path / "a.csv").write_text("body\nx\n")
-    with pytest.raises(DataError, match="no column 'text'; .*allowed: body"):
+    with pytest.raises(DataError, match=r"no column 'text'; .*allowed: body"):
         text_of(tmp_path / "a.csv")
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"txt": "x"}\n')
     with pytest.raises(DataError, match="line 2: expected a JSON object with the key 'text'"):

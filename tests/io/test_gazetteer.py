@@ -59,7 +59,7 @@ def test_countries_can_be_chosen():
     german = GeonamesGazetteer(countries=["de"])
     assert {c.place.country for c in german.candidates("Berlin")} == {"DE"}
     assert not any(c.place.country != "DE" for c in german.candidates("Toledo"))
-    with pytest.raises(DataError, match="inference.countries: unknown country 'XX'"):
+    with pytest.raises(DataError, match=r"inference.countries: unknown country 'XX'"):
         GeonamesGazetteer(countries=["xx"])
 
 

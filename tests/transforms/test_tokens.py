@@ -10,7 +10,7 @@ from geomm.text import Document, Entity, biluo_spans
 from geomm.transforms import tokens as module
 from geomm.transforms.tokens import align, overlapping_windows, pack, split_tokens, tokenize, training_windows
 
-TEXTS = st.text(alphabet=st.sampled_from("ab Cd.,'’-–\n\t é中。!?\u00a0\u20281/@&()"), max_size=60)
+TEXTS = st.text(alphabet=st.sampled_from("ab Cd.,'\u2019-\u2013\n\t é中。!?\u00a0\u20281/@&()"), max_size=60)
 
 
 @st.composite
@@ -61,7 +61,7 @@ def test_sentences_and_lines_break():
 
 
 def test_an_unknown_language_is_named():
-    with pytest.raises(ConfigError, match="dataset.language=qq: spaCy cannot make its tokenizer"):
+    with pytest.raises(ConfigError, match=r"dataset.language=qq: spaCy cannot make its tokenizer"):
         tokenize("a", "qq")
 
 

@@ -93,8 +93,9 @@ def train_spacy(args, seed, folder):
     train, val, test = (to_examples(nlp, source.documents[name]) for name in ("train", "val", "test"))
     optimizer = nlp.initialize(lambda: train)
     rng = np.random.default_rng(seed)
-    best, kept, waited = -1.0, b"", 0
-    for epoch in range(args.spacy_epochs):
+    best, kept, waited, epochs = -1.0, b"", 0, 0
+    while waited < args.patience and epochs < args.spacy_epochs:
+        epochs += 1
         update_spacy(nlp, optimizer, train, rng.permutation(len(train)))
         with nlp.use_params(optimizer.averages):
             score = nlp.evaluate(val)["ents_f"] or 0.0
@@ -102,9 +103,7 @@ def train_spacy(args, seed, folder):
                 best, kept, waited = score, nlp.to_bytes(), 0
             else:
                 waited += 1
-        if waited >= args.patience:
-            break
-    print(f"  spaCy stopped after {epoch + 1} epochs, validation F1 {best:.4f}", flush=True)
+    print(f"  spaCy stopped after {epochs} epochs, validation F1 {best:.4f}", flush=True)
     nlp.from_bytes(kept)
     return nlp.evaluate(test)["ents_f"]
 
@@ -148,9 +147,7 @@ def speeds(args, folder):
 
     jobs = {
         ("training", "geomm bilstm_crf"): learn_geomm,
-        ("training", "spaCy"): lambda: update_spacy(
-            nlp, optimizer, examples, rng.permutation(len(examples))
-        ),
+        ("training", "spaCy"): lambda: update_spacy(nlp, optimizer, examples, rng.permutation(len(examples))),
         ("inference", "geomm bilstm_crf"): find_geomm,
         ("inference", "spaCy"): find_spacy,
     }
@@ -171,7 +168,9 @@ def main(argv):
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--spacy-epochs", type=int, default=60)
     parser.add_argument("--patience", type=int, default=8)
-    parser.add_argument("--val", type=float, default=0.08, help="share of the documents that choose the epoch")
+    parser.add_argument(
+        "--val", type=float, default=0.08, help="share of the documents that choose the epoch"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--transformer", action="store_true", help="also the transformer head")
