@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,9 @@ class Document:
     def piece(self, first: int, last: int) -> Document:
         """Return the tokens from ``first`` up to ``last``; offsets stay those of the whole text."""
         tags = None if self.tags is None else self.tags[first:last]
-        breaks = tuple(at - first for at in self.breaks if first < at < last)
+        # Long documents have many breaks and many pieces: only a piece's own are looked at.
+        own = self.breaks[bisect.bisect_right(self.breaks, first) : bisect.bisect_left(self.breaks, last)]
+        breaks = tuple(at - first for at in own)
         return Document(self.text, self.offsets[first:last], tags, breaks, self.name)
 
 

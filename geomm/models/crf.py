@@ -6,6 +6,7 @@ gradient are computed by the forward and backward recursions in float64, as one 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ class Stretches:
         """Return the probability that tokens ``first`` to ``last``, both in, have their decoded tags."""
         inner = self.scores[row][last] - self.scores[row][first]
         log = self.alpha[row][first] + inner + self.beta[row][last] - self.partition[row]
-        return min(1.0, float(torch.tensor(log).exp()))
+        return math.exp(min(log, 0.0))
 
 
 def log_partition(
