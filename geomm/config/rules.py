@@ -94,6 +94,10 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.on_error": Choice(("raise", "skip")),
         "dataset.split.val": Number(0, 1),
         "dataset.split.test": Number(0, 1),
+        "dataset.malformed": Choice(("repair", "refuse")),
+        "dataset.window_tokens": Number(8, 4096, whole=True),
+        "head.decoder": Choice(("crf", "linear")),
+        "head.word_dropout": Number(0, 1),
     },
     "infer": {
         "trust_code": Flag(),
@@ -107,6 +111,10 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.predict_background": Flag(),
         "inference.progress": Flag(),
         "inference.on_error": Choice(("raise", "skip")),
+        "inference.min_confidence": Number(0, 1),
+        "inference.min_likeness": Number(0, 100),
+        "inference.seconds_between": Number(0),
+        "inference.keep_unlocated": Flag(),
     },
 }
 
@@ -120,8 +128,10 @@ PATHS: dict[str, tuple[str, ...]] = {
         "dataset.val_labels",
         "dataset.root",
         "dataset.path",
+        "dataset.val_path",
+        "dataset.test_path",
     ),
-    "infer": ("model", "input"),
+    "infer": ("model", "input", "inference.truth"),
 }
 
 
@@ -235,13 +245,32 @@ def fitting_options(group: str, task: str) -> list[str]:
 def _source_problems(cfg: DictConfig) -> list[Problem]:
     """A dataset that is neither a sample nor given files."""
     sampled, sample = _select(cfg, "dataset.sample")
-    images_known, images = _select(cfg, "dataset.images")
-    if not (sampled and images_known) or sample is not None or images is not None:
+    given = {key: _select(cfg, key) for key in ("dataset.images", "dataset.path")}
+    known = {key: value for key, (found, value) in given.items() if found}
+    if not (sampled and known) or sample is not None or any(v is not None for v in known.values()):
         return []
-    message = "a value is required and missing; give dataset.images=… (a file, glob or folder)"
-    return [Problem("dataset.images", message)]
+    key = next(iter(known))
+    message = f"a value is required and missing; give {key}=… (a file, glob or folder)"
+    return [Problem(key, message)]
+
+
+def _text_problems(cfg: DictConfig) -> list[Problem]:
+    """A format or tag scheme that there is not; their own modules are too heavy to ask here."""
+    choices = {
+        "dataset.format": ("auto", "conll", "iob", "tokens_csv", "jsonl", "columns_csv", "docbin"),
+        "dataset.scheme": (
+            "auto", "io", "iob", "iob1", "iob2", "bio", "biluo", "bilou", "lbiou", "bioes", "iobes", "bmewo",
+        ),
+    }  # fmt: skip
+    problems = []
+    for path, words in choices.items():
+        value = _select(cfg, path)[1]
+        if isinstance(value, str) and value.lower() not in words:
+            hint = did_you_mean(value.lower(), words)
+            problems.append(Problem(path, f"found {value!r}; {hint}"))
+    return problems
 
 
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
-    "train": (_class_problems, _task_problems, _source_problems),
+    "train": (_class_problems, _task_problems, _source_problems, _text_problems),
 }

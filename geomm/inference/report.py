@@ -72,11 +72,12 @@ def predict_each(
             report.outputs += done[0]
             report.amount += done[1]
     report.seconds = time.monotonic() - started
-    _say(report, what, len(inputs))
+    say(report, what, len(inputs))
     return report
 
 
-def _say(report: PredictionReport, what: str, count: int) -> None:
+def say(report: PredictionReport, what: str, count: int) -> None:
+    """Log what was done of ``count`` inputs, ``what`` in the plural, and the files written."""
     done = count - len(report.failed) - len(report.skipped)
     rate = _short(report.amount / max(report.seconds, 1e-9), report.unit)
     said = f"{done} of {count} {what} done in {report.seconds:.1f} s ({rate}/s)"

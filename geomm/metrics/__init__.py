@@ -1,6 +1,7 @@
 """Metrics over whole evaluations, never averages of batches."""
 
+from geomm.metrics.ner import NerMetric
 from geomm.metrics.segmentation import SegmentationMetric
 from geomm.metrics.super_resolution import SuperResolutionMetric
 
-__all__ = ["SegmentationMetric", "SuperResolutionMetric"]
+__all__ = ["NerMetric", "SegmentationMetric", "SuperResolutionMetric"]

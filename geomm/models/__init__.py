@@ -5,15 +5,18 @@ Importing this package registers geomm's own; a framework's are registered when 
 
 from geomm.models.adversarial import AdversarialSuperResolver
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
+from geomm.models.bilstm_crf import BiLstmCrf
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.preprocessor import PairPreprocessor, RasterPreprocessor
 from geomm.models.segmentor import Segmentor
 from geomm.models.super_resolver import SuperResolver
+from geomm.models.text_transformer import TextTransformer
 from geomm.models.wiring import FeatureInfo
 
 __all__ = [
     "AdversarialSuperResolver",
+    "BiLstmCrf",
     "CrossEntropyLoss",
     "DiceLoss",
     "FeatureInfo",
@@ -24,6 +27,7 @@ __all__ = [
     "RasterPreprocessor",
     "Segmentor",
     "SuperResolver",
+    "TextTransformer",
     "TimmBackbone",
     "UNetHead",
 ]

@@ -21,6 +21,7 @@ _TASKS = {
     "classification": "classification",
     "super_resolution": "super-resolution",
     "tabular": "regression",
+    "ner": "named-entity-recognition",
 }
 
 
@@ -32,10 +33,11 @@ def model_item(
 
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
     architecture = str(head.get("type", task.name)).rpartition(".")[2]
+    over = backbone.get("name") or backbone.get("type")
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     properties: dict[str, Any] = {
         "datetime": now,
-        "mlm:name": f"{architecture} over {backbone.get('name') or backbone.get('type', '')}",
+        "mlm:name": f"{architecture} over {over}" if over else architecture,
         "mlm:architecture": architecture,
         "mlm:tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
         "mlm:framework": "pytorch",

@@ -116,9 +116,10 @@ class Package:
         return self.task.infer(self.model, self.spec, input, output, chosen, model_id=self.model_id)
 
     def __repr__(self) -> str:
-        backbone = self.config.get("backbone", {}).get("name", "")
-        head = self.config.get("head", {}).get("type", "")
-        return f"Package({self.path}, {self.task.name}: {head} over {backbone})"
+        backbone = (self.config.get("backbone") or {}).get("name", "")
+        head = (self.config.get("head") or {}).get("type", "")
+        over = f" over {backbone}" if backbone else ""
+        return f"Package({self.path}, {self.task.name}: {head}{over})"
 
 
 def load_package(path: str | Path) -> Package:
@@ -131,9 +132,10 @@ def load_package(path: str | Path) -> Package:
 
     archive = open_archive(path)
     task, spec, model = _build(archive)
-    _load_weights(archive, model)
+    # The files first: they may say what the weights belong to.
     if hasattr(model, "load_package_files"):
         model.load_package_files(archive.files)
+    _load_weights(archive, model)
     digest = hashlib.sha256(archive.weights)
     for name, content in sorted(archive.files.items()):
         digest.update(name.encode() + content)

@@ -1,8 +1,9 @@
 """Sample data made with a fixed seed: realistic enough that a model must learn to do well."""
 
 from geomm.samples.buildings import building_footprints
+from geomm.samples.crime_reports import crime_reports
 from geomm.samples.crowns import tree_crowns
 from geomm.samples.land_cover import land_cover_sparse
 from geomm.samples.store import SAMPLES, make
 
-__all__ = ["SAMPLES", "building_footprints", "land_cover_sparse", "make", "tree_crowns"]
+__all__ = ["SAMPLES", "building_footprints", "crime_reports", "land_cover_sparse", "make", "tree_crowns"]

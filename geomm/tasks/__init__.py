@@ -1,7 +1,8 @@
 """The tasks: for each, what a sample, a prediction and a map output are."""
 
 from geomm.tasks.base import Finished, Task
+from geomm.tasks.ner import Ner
 from geomm.tasks.segmentation import Segmentation
 from geomm.tasks.super_resolution import SuperResolution
 
-__all__ = ["Finished", "Segmentation", "SuperResolution", "Task"]
+__all__ = ["Finished", "Ner", "Segmentation", "SuperResolution", "Task"]

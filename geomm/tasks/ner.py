@@ -1,0 +1,106 @@
+"""Entities in text, and where on the map they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geomm.registry import MODELS, TASKS, build
+from geomm.tasks.base import Finished, Task
+from geomm.text import Document, TextSpec
+
+if TYPE_CHECKING:
+    from mmengine.evaluator import BaseMetric
+    from mmengine.model import BaseModel
+
+    from geomm.inference import PredictionReport
+
+
+@TASKS.register_module()
+class Ner(Task):
+    """Named entity recognition.
+
+    A sample is a window of a labelled ``Document``; a prediction is a BILUO tag a token; the output is a
+    table with a row a document and place, and a layer of points for what could be located.
+
+    Args:
+      monitor: validation metric that the best checkpoint looks at.
+      monitor_rule: ``greater`` or ``less``, what is better.
+      metrics: further metrics by name.
+    """
+
+    name = "ner"
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "F1",
+        monitor_rule: str = "greater",
+        metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
+    ) -> None:
+        super().__init__(monitor=monitor, monitor_rule=monitor_rule, metrics=metrics)
+
+    def build_model(self, config: Mapping[str, Any], spec: TextSpec) -> BaseModel:
+        head = {key: value for key, value in config["head"].items() if key != "tasks"}
+        model: BaseModel = build(MODELS, head, spec=spec)
+        return model
+
+    def collate(self, samples: Sequence[Document]) -> dict[str, Any]:
+        batch: dict[str, Any] = {
+            "words": [sample.tokens for sample in samples],
+            "breaks": [list(sample.breaks) for sample in samples],
+            "name": [sample.name for sample in samples],
+        }
+        if all(sample.tags is not None for sample in samples):
+            batch["tags"] = [list(sample.tags or ()) for sample in samples]
+        return batch
+
+    def own_metrics(self, spec: TextSpec) -> list[BaseMetric]:
+        from geomm.metrics.ner import NerMetric
+
+        return [NerMetric(labels=spec.labels)]
+
+    def draw_figures(self, run: Finished) -> list[Path]:
+        from geomm.metrics.ner import NOTHING
+        from geomm.visualization.confusion import draw_confusion
+        from geomm.visualization.text import write_examples
+
+        drawn = []
+        for split, metrics in run.evaluations.items():
+            names = [*run.spec.labels, NOTHING]
+            drawn.append(draw_confusion(metrics[0].confusion, names, run.folder / f"confusion_{split}.png"))
+            page = run.folder / f"examples_{split}.html"
+            drawn.append(write_examples(metrics[0].examples, run.spec.labels, page))
+        return drawn
+
+    def spec_to_dict(self, spec: TextSpec) -> dict[str, Any]:
+        return spec.to_dict()
+
+    def spec_from_dict(self, data: Mapping[str, Any]) -> TextSpec:
+        return TextSpec.from_dict(data)
+
+    def infer(
+        self,
+        model: Any,
+        spec: TextSpec,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        options: Mapping[str, Any],
+        *,
+        model_id: str,
+    ) -> PredictionReport:
+        from geomm.inference.text import TextOptions, predict_texts
+
+        chosen = TextOptions(**options)
+        model.to(chosen.resolve_device())
+        return predict_texts(inputs, output, model=model, spec=spec, options=chosen)
+
+    def emd_keys(self, spec: TextSpec) -> dict[str, Any]:
+        return {
+            "ModelType": "EntityRecognition",
+            "Labels": list(spec.labels),
+            "AddressTag": spec.address_tag,
+            "Language": spec.language,
+            "SupportsVariableTileSize": False,
+        }
