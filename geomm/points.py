@@ -58,8 +58,8 @@ class PointSpec:
 
     @property
     def in_channels(self) -> int:
-        """Channels of a point: its features and its three coordinates."""
-        return len(self.features) + 3
+        """Channels of a point: its height in its block, its features, and small heights spread out."""
+        return 1 + len(self.features) + (HEIGHT in self.features)
 
     @property
     def class_pixels(self) -> tuple[int, ...]:

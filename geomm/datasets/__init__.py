@@ -2,5 +2,6 @@
 
 from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
+from geomm.datasets.las import LasClouds
 
-__all__ = ["Chips", "GeoTiffScenes"]
+__all__ = ["Chips", "GeoTiffScenes", "LasClouds"]

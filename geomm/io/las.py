@@ -50,6 +50,26 @@ class LasInfo:
     dimensions: tuple[str, ...]
     extra_dimensions: tuple[str, ...]
 
+    @property
+    def unit_m(self) -> float:
+        """Metres a unit of the CRS; 1 where there is no CRS.
+
+        Raises:
+          DataError: the CRS counts in degrees.
+        """
+        if self.crs is None:
+            return 1.0
+        from pyproj import CRS
+
+        crs = CRS.from_wkt(self.crs)
+        if crs.is_geographic:
+            raise DataError(
+                f"{self.path} is in degrees ({crs.name}); blocks are in metres: reproject it, for example to "
+                "the UTM zone it lies in"
+            )
+        axes = crs.axis_info
+        return float(axes[0].unit_conversion_factor) if axes else 1.0
+
 
 @dataclass(frozen=True)
 class PointChunk:

@@ -6,6 +6,8 @@ Importing this package registers geomm's own; a framework's are registered when 
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from geomm.models.point_segmentor import PointSegmentor
+from geomm.models.pointcnn import PointCNN
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.segmentor import Segmentor
 from geomm.models.wiring import FeatureInfo
@@ -17,6 +19,8 @@ __all__ = [
     "FocalLoss",
     "FrameworkBackbone",
     "LovaszLoss",
+    "PointCNN",
+    "PointSegmentor",
     "RasterPreprocessor",
     "Segmentor",
     "TimmBackbone",

@@ -1,6 +1,7 @@
 """Random changes to training samples, each a pure function of a sample and a generator."""
 
 from geomm.transforms.compose import Compose
+from geomm.transforms.points import IntensityNoise, PointDropout, PointJitter, RandomScale, RandomTurn
 from geomm.transforms.raster import (
     GaussianNoise,
     RandomFlip,
@@ -12,8 +13,13 @@ from geomm.transforms.raster import (
 __all__ = [
     "Compose",
     "GaussianNoise",
+    "IntensityNoise",
+    "PointDropout",
+    "PointJitter",
     "RandomFlip",
     "RandomQuarterTurn",
     "RandomRadiometry",
+    "RandomScale",
+    "RandomTurn",
     "RandomZoom",
 ]
