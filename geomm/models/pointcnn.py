@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from geomm.errors import ConfigError
 from geomm.models.neighbours import Pyramid, PyramidPlan, Search
-from geomm.models.point_ops import elu, weigh_neighbours
+from geomm.models.point_ops import elu, mix_neighbours
 from geomm.registry import HEADS
 
 
@@ -103,12 +103,12 @@ class XConv(nn.Module):
           (M, out_channels).
         """
         count, k = neighbours.shape
-        flat = neighbours.reshape(-1)
-        local = source.index_select(0, flat).view(count, k, 3) - query[:, None]
+        local = source.index_select(0, neighbours.reshape(-1)).view(count, k, 3) - query[:, None]
         lifted = self.lift(local.reshape(-1, 3)).view(count, k, -1)
-        joined = torch.cat([lifted, features.index_select(0, flat).view(count, k, -1)], dim=2)
-        moved = torch.bmm(self.transform(local), joined)
-        return self.pointwise(weigh_neighbours(moved, self.depthwise))  # type: ignore[no-any-return]
+        transform = self.transform(local)
+        return self.pointwise(  # type: ignore[no-any-return]
+            mix_neighbours(transform, lifted, features, neighbours, self.depthwise)
+        )
 
 
 @HEADS.register_module()
