@@ -21,6 +21,7 @@ from geomm.errors import DataError
 
 #: Name of the extra dimension that holds the share of votes for the class.
 CONFIDENCE = "confidence"
+_SOFTWARE = b"geomm"
 _KEEP = -1
 _VLR_BYTES, _EVLR_BYTES = 54, 60
 _LASZIP = ("laszip encoded", 22204)
@@ -64,6 +65,12 @@ class _Layout:
             if (user, struct.unpack_from("<H", head, 18)[0]) == key:
                 return index
         return None
+
+
+def written_by_geomm(path: str | Path) -> bool:
+    """Tell whether a cloud's header names geomm as what wrote it."""
+    with open(path, "rb") as file:
+        return file.read(90)[58:90].rstrip(b"\0") == _SOFTWARE
 
 
 def code_limit(point_format: int) -> int:
@@ -318,7 +325,7 @@ def _write_front(file: BinaryIO, layout: _Layout, evlrs: list[bytes]) -> int:
     vlr_bytes = sum(len(head) + len(body) for head, body in layout.vlrs)
     start = len(header) + vlr_bytes + len(layout.gap)
     today = datetime.datetime.now(datetime.timezone.utc).date()
-    header[58:90] = b"geomm".ljust(32, b"\0")
+    header[58:90] = _SOFTWARE.ljust(32, b"\0")
     struct.pack_into("<HH", header, 90, today.timetuple().tm_yday, today.year)
     struct.pack_into("<II", header, 96, start, len(layout.vlrs))
     struct.pack_into("<H", header, 105, layout.record_bytes)
