@@ -85,6 +85,14 @@ RULES: dict[str, dict[str, Rule]] = {
         "runtime.plain_progress": Flag(),
         "task.monitor_rule": Choice(("greater", "less")),
         "task.mixup": Number(0),
+        "task.neighbours": Choice(("auto", "workers", "device")),
+        "head.sampling": Choice(("random", "farthest")),
+        "head.dropout": Number(0, 1),
+        "dataset.block_m": Number(0, above=True),
+        "dataset.block_points": Number(16, whole=True),
+        "dataset.blocks_per_epoch": Number(1, whole=True, words=("auto",)),
+        "dataset.split.by": Choice(("auto", "file", "block")),
+        "dataset.split.block_m": Number(0, words=("auto",), above=True, optional=True),
         "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
         "dataset.balance": Number(0, 1),
@@ -95,6 +103,11 @@ RULES: dict[str, dict[str, Rule]] = {
     },
     "infer": {
         "trust_code": Flag(),
+        "inference.block_m": Number(0, words=("auto",), above=True, optional=True),
+        "inference.overlap_m": Number(0, words=("auto",), optional=True),
+        "inference.region_points": Number(1000, whole=True),
+        "inference.confidence": Flag(),
+        "inference.neighbours": Flag(),
         "inference.tile_px": Number(1, 65536, whole=True, words=("auto",), optional=True),
         "inference.overlap_px": Number(0, 65536, whole=True, words=("auto",), optional=True),
         "inference.batch_size": Number(1, whole=True, words=("auto",)),
@@ -116,8 +129,10 @@ PATHS: dict[str, tuple[str, ...]] = {
         "dataset.val_labels",
         "dataset.root",
         "dataset.path",
+        "dataset.val",
+        "dataset.test",
     ),
-    "infer": ("model", "input"),
+    "infer": ("model", "input", "inference.boundary"),
 }
 
 
@@ -231,11 +246,12 @@ def fitting_options(group: str, task: str) -> list[str]:
 def _source_problems(cfg: DictConfig) -> list[Problem]:
     """A dataset that is neither a sample nor given files."""
     sampled, sample = _select(cfg, "dataset.sample")
-    images_known, images = _select(cfg, "dataset.images")
-    if not (sampled and images_known) or sample is not None or images is not None:
+    known = {key: _select(cfg, f"dataset.{key}") for key in ("images", "root")}
+    key = next((key for key, (there, _) in known.items() if there), None)
+    if not sampled or key is None or sample is not None or known[key][1] is not None:
         return []
-    message = "a value is required and missing; give dataset.images=… (a file, glob or folder)"
-    return [Problem("dataset.images", message)]
+    message = f"a value is required and missing; give dataset.{key}=… (a file, glob or folder)"
+    return [Problem(f"dataset.{key}", message)]
 
 
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
