@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import geomm
+from geomm.points import PointSpec
 from geomm.structures import RasterSpec
 from geomm.tasks.base import Task
 
@@ -13,17 +14,19 @@ from geomm.tasks.base import Task
 def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mapping[str, Any]) -> str:
     """Return the card as Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
+    over = backbone.get("name") or backbone.get("type")
+    points = isinstance(spec, PointSpec)
     lines = [
-        f"# {task.name}: {str(head.get('type', '')).rpartition('.')[2]} over "
-        f"{backbone.get('name') or backbone.get('type', 'no backbone')}",
+        f"# {task.name}: {str(head.get('type', '')).rpartition('.')[2]}{f' over {over}' if over else ''}",
         "",
         f"Written by geomm {geomm.__version__}. Map with it:",
         "",
-        "    geomm-infer model=model.dlpk input=scene.tif output=out/",
+        f"    geomm-infer model=model.dlpk input={'cloud.laz' if points else 'scene.tif'} output=out/",
         "",
         "## What it reads and writes",
         "",
         *(_raster_lines(spec) if isinstance(spec, RasterSpec) else []),
+        *(_point_lines(spec) if isinstance(spec, PointSpec) else []),
         "## Training",
         "",
         f"- {metrics.get('epochs')} epochs (best: {metrics.get('best_epoch')}), batches of "
@@ -40,11 +43,22 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     lines += [
         "## Limits",
         "",
-        "It was judged on imagery of the same scenes or export as it was trained on. On another sensor, "
-        "season, ground resolution or region, check its results against samples of your own first.",
+        f"It was judged on {'clouds of the same survey' if points else 'imagery of the same scenes or export'} "
+        f"as it was trained on. On another sensor, season, {'point density' if points else 'ground resolution'} "
+        "or region, check its results against samples of your own first.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _point_lines(spec: PointSpec) -> list[str]:
+    classes = ", ".join(f"{item.value} {item.name}" for item in spec.classes)
+    return [
+        f"- points with {', '.join(spec.features) or 'coordinates alone'}; about {spec.points_per_m2:.3g} points "
+        f"a square metre, blocks of {spec.block_m:g} m",
+        f"- classification codes: {classes}",
+        "",
+    ]
 
 
 def _raster_lines(spec: RasterSpec) -> list[str]:

@@ -16,6 +16,7 @@ from geomm.tasks.base import Task
 _SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 _TASKS = {
     "segmentation": "semantic-segmentation",
+    "point_cloud": "semantic-segmentation",
     "detection": "object-detection",
     "instance_segmentation": "instance-segmentation",
     "classification": "classification",
@@ -32,10 +33,11 @@ def model_item(
 
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
     architecture = str(head.get("type", task.name)).rpartition(".")[2]
+    over = backbone.get("name") or backbone.get("type")
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     properties: dict[str, Any] = {
         "datetime": now,
-        "mlm:name": f"{architecture} over {backbone.get('name') or backbone.get('type', '')}",
+        "mlm:name": f"{architecture} over {over}" if over else architecture,
         "mlm:architecture": architecture,
         "mlm:tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
         "mlm:framework": "pytorch",

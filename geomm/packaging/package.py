@@ -118,7 +118,8 @@ class Package:
     def __repr__(self) -> str:
         backbone = (self.config.get("backbone") or {}).get("name", "")
         head = (self.config.get("head") or {}).get("type", "")
-        return f"Package({self.path}, {self.task.name}: {head} over {backbone})"
+        over = f" over {backbone}" if backbone else ""
+        return f"Package({self.path}, {self.task.name}: {head}{over})"
 
 
 def load_package(path: str | Path) -> Package:
