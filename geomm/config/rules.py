@@ -88,7 +88,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "task.neighbours": Choice(("auto", "workers", "device")),
         "head.sampling": Choice(("random", "farthest")),
         "head.dropout": Number(0, 1),
-        "dataset.block_m": Number(0, above=True),
+        "dataset.block_m": Number(0, above=True, optional=True),
         "dataset.block_points": Number(16, whole=True),
         "dataset.blocks_per_epoch": Number(1, whole=True, words=("auto",)),
         "dataset.split.by": Choice(("auto", "file", "block")),

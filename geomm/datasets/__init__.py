@@ -3,5 +3,6 @@
 from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
 from geomm.datasets.las import LasClouds
+from geomm.datasets.pctd import PctdClouds
 
-__all__ = ["Chips", "GeoTiffScenes", "LasClouds"]
+__all__ = ["Chips", "GeoTiffScenes", "LasClouds", "PctdClouds"]

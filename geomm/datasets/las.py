@@ -15,7 +15,7 @@ from geomm.datasets.blocks import SPLITS, assign_blocks
 from geomm.datasets.point_blocks import Cloud, EveryPoint, RandomBlocks
 from geomm.datasets.point_store import PointStore, check_cloud, open_store
 from geomm.errors import DataError
-from geomm.io.las import LAS_ENDINGS, LasInfo
+from geomm.io.las import LAS_ENDINGS
 from geomm.io.paths import expand
 from geomm.points import PointSample, PointSpec, expand_features
 from geomm.registry import DATASETS
@@ -23,6 +23,8 @@ from geomm.structures import IGNORE_INDEX, BandStatistics, make_classes
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
+#: Which split a cloud is kept for (0: divided), its points, its CRS.
+Opened = tuple[int, PointStore, str | None]
 Paths = str | Path | Sequence[str | Path] | None
 #: Codes that say nothing: never classified, unclassified, low and high noise.
 _NO_CLASS = (0, 1, 7, 18)
@@ -119,7 +121,7 @@ class LasClouds:
             block_m=self.block_m,
             block_points=self.block_points,
             class_points=tuple(int(n) for n in counts[:, 0].sum(0)),
-            crs=opened[0][2].crs,
+            crs=opened[0][2],
             points_per_m2=_density(clouds),
         )
         self._make_datasets(clouds)
@@ -130,7 +132,7 @@ class LasClouds:
         """Return the samples of ``train``, ``val`` or ``test``."""
         return self._datasets[name]
 
-    def _open(self, cache: Path) -> list[tuple[int, PointStore, LasInfo]]:
+    def _open(self, cache: Path) -> list[Opened]:
         root = self.root
         if root is None and self.sample is not None:
             from geomm.samples import make
@@ -139,7 +141,7 @@ class LasClouds:
             root = make(self.sample, samples_folder())["root"]
         if root is None:
             raise DataError("dataset.root: no clouds given; name a file, a glob or a folder")
-        opened: list[tuple[int, PointStore, LasInfo]] = []
+        opened: list[Opened] = []
         for role, given in enumerate((root, self.val, self.test)):
             for path in expand(given, LAS_ENDINGS) if given is not None else []:
                 try:
@@ -150,10 +152,10 @@ class LasClouds:
                         raise
                     _LOG.warning("left out: %s", error)
                     continue
-                opened.append((role, store, info))
+                opened.append((role, store, info.crs))
             if given is not None and all(role != item[0] for item in opened):
                 raise DataError(f"none of the clouds of {given} can be read; the log says why")
-        _check_crs([info for _, _, info in opened])
+        _check_crs(opened)
         return opened
 
     def _classes(self, stores: Sequence[PointStore]) -> tuple[list[str], dict[int, int]]:
@@ -179,7 +181,7 @@ class LasClouds:
             raise DataError(f"{len(names)} classes are more than {IGNORE_INDEX - 1}; group some of them")
         return names, {code: names.index(name) for code, name in chosen.items()}
 
-    def _divide(self, opened: Sequence[tuple[int, PointStore, LasInfo]], codes: dict[int, int]) -> list[Cloud]:
+    def _divide(self, opened: Sequence[Opened], codes: dict[int, int]) -> list[Cloud]:
         indices = np.full(256, IGNORE_INDEX, np.uint8)
         indices[list(codes)] = list(codes.values())
         options, own = self.split_options, {role for role, _, _ in opened}
@@ -264,10 +266,10 @@ class LasClouds:
             _LOG.info("  %s: %s", item.name, ", ".join(f"{n:,} points {name}" for name, n in each if n))
 
 
-def _check_crs(infos: Sequence[LasInfo]) -> None:
+def _check_crs(opened: Sequence[Opened]) -> None:
     from pyproj import CRS
 
-    known = {info.crs: info.path for info in infos if info.crs is not None}
+    known = {crs: store.path for _, store, crs in opened if crs is not None}
     first = next(iter(known), None)
     for crs, path in known.items():
         if first is not None and CRS.from_wkt(crs) != CRS.from_wkt(first):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,8 @@ from geomm.io.las import LasInfo, find_dimension, read_chunks, read_las_info
 from geomm.points import HEIGHT
 from geomm.transforms.ground import LowestPoints
 
-_LOG = logging.getLogger("geomm")
+#: Most cells of a store; a wider cloud has larger ones.
+_MOST_CELLS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,14 @@ def open_store(path: str, features: Sequence[str], cache: Path, *, cell_m: float
     words = [str(Path(path).resolve()), status.st_size, status.st_mtime_ns, list(features), cell_m]
     key = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
     folder = cache / f"cloud_{key}"
-    note = folder / "store.json"
-    if not note.is_file():
+    if not (folder / "store.json").is_file():
         _make_store(path, features, folder, cell_m)
-    known = json.loads(note.read_text(encoding="utf-8"))
+    return load_store(path, folder)
+
+
+def load_store(path: str, folder: Path) -> PointStore:
+    """Return the store in a folder; ``path`` is what it was made of."""
+    known = json.loads((folder / "store.json").read_text(encoding="utf-8"))
     return PointStore(path=path, folder=folder, **{**known, "origin": tuple(known["origin"])})
 
 
@@ -141,25 +145,57 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
         )
         for chunk in read_chunks(path, [*dimensions, "classification"])
     ]
-    xyz = np.maximum(np.concatenate([part[0] for part in parts]), [0, 0, -np.inf])
+    xyz = np.concatenate([part[0] for part in parts])
     values = np.concatenate([part[1] for part in parts])
     codes = np.concatenate([part[2] for part in parts])
     if not np.isfinite(values).all():
         bad = [name for name, column in zip(dimensions, values.T, strict=True) if not np.isfinite(column).all()]
         raise DataError(f"{path}: {', '.join(bad)} holds values that are no numbers; leave it out of the features")
+    save_store(
+        folder, xyz, values, codes, features, cell_m=cell_m, origin=origin.tolist(), unit_m=info.unit_m
+    )
+
+
+def save_store(
+    folder: Path,
+    xyz: NDArray[np.float64],
+    values: NDArray[np.float32],
+    codes: NDArray[np.uint8],
+    features: Sequence[str],
+    *,
+    cell_m: float,
+    origin: Sequence[float],
+    unit_m: float,
+) -> None:
+    """Sort points by cell and write them.
+
+    Args:
+      folder: of the store.
+      xyz: (N, 3) metres from the origin.
+      values: (N, F) of the features that files have, in order; heights above ground are added.
+      codes: (N,) classification codes.
+      features: to keep, in order.
+      cell_m: edge of a cell; larger where there would be too many.
+      origin: (3,) in CRS units.
+      unit_m: metres a CRS unit.
+    """
     if HEIGHT in features:
         lowest = LowestPoints(xyz.min(0), xyz.max(0))
         lowest.add(xyz)
         height = lowest.surface().height_above(xyz)
         values = np.insert(values, list(features).index(HEIGHT), height, axis=1)
-    cols, rows = (np.floor(xyz[:, :2].max(0) / cell_m).astype(int) + 1).tolist()
-    cell = np.floor(xyz[:, 1] / cell_m).astype(np.int64) * cols + np.floor(xyz[:, 0] / cell_m).astype(np.int64)
+    # Rounding may leave a point just below the origin.
+    place = np.maximum(xyz[:, :2], 0)
+    cell_m = max(cell_m, float(np.sqrt(place.max(0).prod() / _MOST_CELLS)), float(place.max() / 50_000))
+    cols, rows = (np.floor(place.max(0) / cell_m).astype(int) + 1).tolist()
+    across, up = np.floor(place / cell_m).astype(np.int64).T
+    cell = up * cols + across
     order = np.argsort(cell, kind="stable")
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "xyz.npy", xyz[order].astype(np.float32))
+    np.save(folder / "xyz.npy", np.column_stack([place, xyz[:, 2]])[order].astype(np.float32))
     np.save(folder / "features.npy", values[order].astype(np.float32))
     np.save(folder / "codes.npy", codes[order])
     np.save(folder / "starts.npy", np.searchsorted(cell[order], np.arange(rows * cols + 1)))
-    note = {"origin": origin.tolist(), "unit_m": info.unit_m, "cell_m": cell_m, "rows": rows, "cols": cols}
+    note = {"origin": list(origin), "unit_m": unit_m, "cell_m": cell_m, "rows": rows, "cols": cols}
     # Written last: a store without it is not there.
     (folder / "store.json").write_text(json.dumps(note), encoding="utf-8")

@@ -8,6 +8,7 @@ from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.point_segmentor import PointSegmentor
 from geomm.models.pointcnn import PointCNN
+from geomm.models.pointnet2 import PointNet2
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.segmentor import Segmentor
 from geomm.models.wiring import FeatureInfo
@@ -20,6 +21,7 @@ __all__ = [
     "FrameworkBackbone",
     "LovaszLoss",
     "PointCNN",
+    "PointNet2",
     "PointSegmentor",
     "RasterPreprocessor",
     "Segmentor",
