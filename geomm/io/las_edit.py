@@ -267,6 +267,9 @@ def _set_compression(layout: _Layout, compress: bool) -> bytes | None:
     """Give the layout the LASzip VLR that its points are written with; return its data."""
     import lazrs
 
+    copc = layout.find(("copc", 1))
+    if copc is not None:  # its index names bytes of the other file
+        del layout.vlrs[copc]
     index = layout.find(_LASZIP)
     extra = layout.record_bytes - _RECORD_BYTES[layout.point_format]
     raw_format = layout.point_format
@@ -289,9 +292,6 @@ def _set_compression(layout: _Layout, compress: bool) -> bytes | None:
         layout.vlrs.append((head, data))
     else:
         layout.vlrs[index] = (head, data)
-    copc = layout.find(("copc", 1))
-    if copc is not None:  # its index names bytes of the other file
-        del layout.vlrs[copc]
     return data
 
 

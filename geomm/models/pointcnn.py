@@ -164,7 +164,10 @@ class PointCNN(nn.Module):
             self.decoder.append(XConv(width, out, search.k))
             self.skips.append(Dense(out + widths[search.query], out))
             width = out
-        self.classify = nn.Sequential(Dense(width, width), nn.Dropout(dropout), nn.Linear(width, num_classes))
+        # The last skip link: a point's own features, which neighbours would blur.
+        self.classify = nn.Sequential(
+            Dense(width + in_channels, width), nn.Dropout(dropout), nn.Linear(width, num_classes)
+        )
 
     def forward(self, pyramid: Pyramid, features: Tensor) -> Tensor:
         """Return logits (N, num_classes) of the input's points from their features (N, in_channels)."""
@@ -180,4 +183,4 @@ class PointCNN(nn.Module):
             query, source = levels[search.query], levels[search.source]
             features = layer(query, source, features, next(found))
             features = skip(torch.cat([features, reached[search.query]], dim=1))
-        return self.classify(features)  # type: ignore[no-any-return]
+        return self.classify(torch.cat([features, reached[0]], dim=1))  # type: ignore[no-any-return]
