@@ -87,7 +87,13 @@ class LasClouds:
         self.features = expand_features(features)
         self.block_m, self.block_points = float(block_m), int(block_points)
         self.blocks_per_epoch, self.balance, self.on_error = blocks_per_epoch, balance, on_error
-        self.split_options = {"val": 0.2, "test": 0.0, "by": "auto", "block_m": "auto", "seed": None}
+        self.split_options: dict[str, Any] = {
+            "val": 0.2,
+            "test": 0.0,
+            "by": "auto",
+            "block_m": "auto",
+            "seed": None,
+        }
         self.split_options |= split or {}
         self.val, self.test = val, test
         self.augment, self.seed = augment or {}, seed
@@ -167,13 +173,15 @@ class LasClouds:
             named = [_ASPRS.get(code, f"class_{code}") for code in usable] if given is None else list(given)
             if len(named) != len(usable):
                 raise DataError(
-                    f"dataset.classes: {len(named)} names for {len(usable)} codes ({usable}); give {{code: name, …}}"
+                    f"dataset.classes: {len(named)} names for {len(usable)} codes ({usable}); give "
+                    "{code: name, …}"
                 )
             given = dict(zip(usable, named, strict=True))
         chosen = {int(code): str(name) for code, name in given.items() if int(code) not in self.ignore}
         if not any(code in found for code in chosen):
             raise DataError(
-                f"the clouds hold classification codes {found}, none of dataset.classes {chosen or 'at all'}; "
+                f"the clouds hold classification codes {found}, none of dataset.classes "
+                f"{chosen or 'at all'}; "
                 "give the codes to train on as {code: name, …}"
             )
         names = list(dict.fromkeys(chosen.values()))
@@ -274,7 +282,8 @@ def _check_crs(opened: Sequence[Opened]) -> None:
     for crs, path in known.items():
         if first is not None and CRS.from_wkt(crs) != CRS.from_wkt(first):
             raise DataError(
-                f"{path} is in {CRS.from_wkt(crs).name}, {known[first]} in {CRS.from_wkt(first).name}; reproject "
+                f"{path} is in {CRS.from_wkt(crs).name}, {known[first]} in "
+                f"{CRS.from_wkt(first).name}; reproject "
                 "them to one CRS, or train on one of them"
             )
 
@@ -322,9 +331,8 @@ def _statistics(clouds: Sequence[Cloud], features: int) -> BandStatistics:
                 low, high = np.minimum(low, values.min(0)), np.maximum(high, values.max(0))
     mean = total / max(count, 1)
     std = np.sqrt(np.maximum(square / max(count, 1) - mean**2, 0))
-    return BandStatistics(
-        *(tuple(float(value) for value in values) for values in (low, high, mean, std)), count=count
-    )
+    columns = [tuple(float(value) for value in values) for values in (low, high, mean, std)]
+    return BandStatistics(columns[0], columns[1], columns[2], columns[3], count)
 
 
 def _density(clouds: Sequence[Cloud]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset
 
 from geomm.datasets.point_store import PointStore
@@ -35,19 +35,23 @@ class Cloud:
         """Return which split each point (n, 3) belongs to."""
         rows, cols = self.splits.shape
         place = np.floor(xyz[:, :2] / self.split_m).astype(int)
-        return self.splits[np.clip(place[:, 1], 0, rows - 1), np.clip(place[:, 0], 0, cols - 1)]
+        found: NDArray[np.int8] = self.splits[
+            np.clip(place[:, 1], 0, rows - 1), np.clip(place[:, 0], 0, cols - 1)
+        ]
+        return found
 
     def sample(
-        self, numbers: NDArray[np.int64], middle: Sequence[float], names: tuple[str, ...], *, split: int
+        self, numbers: NDArray[np.int64], middle: ArrayLike, names: tuple[str, ...], *, split: int
     ) -> PointSample:
         """Return points as a sample around the block's middle (x, y), its lowest point at height 0.
 
         Points of another split are there without their label: what lies around a point is seen in the
         map too.
         """
+        place = np.asarray(middle, np.float64)
         xyz = np.asarray(self.store.xyz[numbers], np.float32)
-        xyz = xyz - np.array([middle[0], middle[1], xyz[:, 2].min() if len(xyz) else 0], np.float32)
-        where = f"{self.store.path.rpartition('/')[2]} at {middle[0]:.0f}, {middle[1]:.0f} m"
+        xyz = xyz - np.array([*place, xyz[:, 2].min() if len(xyz) else 0], np.float32)
+        where = f"{self.store.path.rpartition('/')[2]} at {place[0]:.0f}, {place[1]:.0f} m"
         labels = self.indices[self.store.codes[numbers]]
         labels[self.split_of(self.store.xyz[numbers]) != split] = IGNORE_INDEX
         return PointSample(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geomm.errors import DataError
 from geomm.io.las import LasInfo, find_dimension, read_chunks, read_las_info
@@ -71,7 +71,7 @@ class PointStore:
         fields = ("path", "folder", "origin", "unit_m", "cell_m", "rows", "cols")
         return {name: self.__dict__[name] for name in fields}
 
-    def in_square(self, low: Sequence[float], edge_m: float) -> NDArray[np.int64]:
+    def in_square(self, low: ArrayLike, edge_m: float) -> NDArray[np.int64]:
         """Return the numbers of the points from ``low`` (x, y) up to but not at ``low + edge_m``."""
         first = np.floor(np.asarray(low) / self.cell_m).astype(int)
         last = np.floor((np.asarray(low) + edge_m) / self.cell_m).astype(int)
@@ -85,7 +85,8 @@ class PointStore:
         ]
         numbers = np.concatenate(runs)
         away = self.xyz[numbers][:, :2] - np.asarray(low, np.float32)
-        return numbers[((away >= 0) & (away < edge_m)).all(1)]
+        found: NDArray[np.int64] = numbers[((away >= 0) & (away < edge_m)).all(1)]
+        return found
 
 
 def open_store(path: str, features: Sequence[str], cache: Path, *, cell_m: float) -> PointStore:
@@ -149,8 +150,12 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
     values = np.concatenate([part[1] for part in parts])
     codes = np.concatenate([part[2] for part in parts])
     if not np.isfinite(values).all():
-        bad = [name for name, column in zip(dimensions, values.T, strict=True) if not np.isfinite(column).all()]
-        raise DataError(f"{path}: {', '.join(bad)} holds values that are no numbers; leave it out of the features")
+        bad = [
+            name for name, column in zip(dimensions, values.T, strict=True) if not np.isfinite(column).all()
+        ]
+        raise DataError(
+            f"{path}: {', '.join(bad)} holds values that are no numbers; leave it out of the features"
+        )
     save_store(
         folder, xyz, values, codes, features, cell_m=cell_m, origin=origin.tolist(), unit_m=info.unit_m
     )

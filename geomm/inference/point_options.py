@@ -35,7 +35,8 @@ class PointOptions(InferenceOptions):
         overlap = block / 4 if overlap is None else overlap
         if not 0 <= overlap <= block * 0.9:
             raise ConfigError(
-                f"inference.overlap_m: found {overlap:g}, expected 0 to {block * 0.9:g} for blocks of {block:g} m"
+                f"inference.overlap_m: found {overlap:g}, expected 0 to {block * 0.9:g} for "
+                f"blocks of {block:g} m"
             )
         return block, overlap
 

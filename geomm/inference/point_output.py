@@ -108,8 +108,8 @@ class CloudWriter:
         wanted[self.options.written(self.spec)] = True
         values = np.array([item.value for item in self.spec.classes], np.int16)
         remap = np.arange(256, dtype=np.int16)
-        for old, new in (self.options.remap or {}).items():
-            remap[int(old)] = int(new)
+        for given, new in (self.options.remap or {}).items():
+            remap[int(given)] = int(new)
         every = max(self.info.points // _PREVIEW_POINTS, 1)
         for chunk in read_chunks(self.info.path, ["classification"], chunk_points=CHUNK_POINTS):
             index, confidence = _results_of(chunk, results)
@@ -127,7 +127,9 @@ class CloudWriter:
     def _show(self, chunk: PointChunk, before: NDArray[Any], after: NDArray[Any], every: int) -> None:
         if self.options.preview:
             first = -chunk.start % every
-            xyz = ((chunk.xyz[first::every] - np.asarray(self.info.mins)) * self.info.unit_m).astype(np.float32)
+            xyz = ((chunk.xyz[first::every] - np.asarray(self.info.mins)) * self.info.unit_m).astype(
+                np.float32
+            )
             self._shown.append((xyz, before[first::every], after[first::every]))
 
     def _draw(self) -> Path:
@@ -185,4 +187,3 @@ class _Boundary:
         import shapely
 
         return np.asarray(shapely.contains_xy(self.area, xyz[:, 0], xyz[:, 1]), bool)
-

@@ -70,7 +70,9 @@ class RegionGrid:
     def bounds(self, position: int) -> tuple[float, float]:
         """Return where the blocks of a row or column begin and end in their region, without gaps."""
         low = np.float32(position * self.step_m)
-        return float(low), float(max(np.float32(low + self.block_m), np.float32((position + 1) * self.step_m)))
+        return float(low), float(
+            max(np.float32(low + self.block_m), np.float32((position + 1) * self.step_m))
+        )
 
     def region_of(self, xy: Array) -> NDArray[np.int64]:
         """Return the row-major number of the region that holds each point, -1 outside."""
@@ -186,7 +188,8 @@ def _chunks(source: LasInfo, dimensions: Sequence[str], *, needed: bool) -> Iter
 def _finite(values: NDArray[np.float32], path: str, name: str) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise DataError(
-            f"{path}: dimension {name!r}, which the model reads, holds values that are no numbers; fill them in"
+            f"{path}: dimension {name!r}, which the model reads, holds values that are no numbers; "
+            "fill them in"
         )
     return values
 

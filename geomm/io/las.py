@@ -195,8 +195,8 @@ def _read_points(path: str | Path, reader: Any, wanted: int, done: int) -> Any:
         ) from error
     if len(points) != wanted:
         raise DataError(
-            f"{path} is cut short: its header says {reader.header.point_count:,} points, {done + len(points):,} "
-            "are there; copy or export it again"
+            f"{path} is cut short: its header says {reader.header.point_count:,} points, "
+            f"{done + len(points):,} are there; copy or export it again"
         )
     return points
 

@@ -150,7 +150,9 @@ def _read_layout(name: str, file: BinaryIO) -> _Layout:
     header = bytearray(file.read(size))
     points, evlr_start = legacy, 0
     if header[25] >= 4 and size >= 375:
-        evlr_start = struct.unpack_from("<Q", header, 235)[0] if struct.unpack_from("<I", header, 243)[0] else 0
+        evlr_start = (
+            struct.unpack_from("<Q", header, 235)[0] if struct.unpack_from("<I", header, 243)[0] else 0
+        )
         points = struct.unpack_from("<Q", header, 247)[0] or legacy
     vlrs: list[tuple[bytearray, bytes]] = []
     for _ in range(count):
@@ -181,7 +183,7 @@ def _record_reader(name: str, file: BinaryIO, layout: _Layout) -> Callable[[int]
         try:
             if decompressor is not None:
                 decompressor.decompress_many(raw)
-            elif file.readinto(memoryview(raw)) != raw.size:  # type: ignore[attr-defined]
+            elif file.readinto(memoryview(raw)) != raw.size:  # type: ignore[attr-defined, arg-type]
                 raise OSError("the file ends too early")
         except (OSError, lazrs.LazrsError) as error:
             raise DataError(f"{name} is damaged or cut short ({error}); copy or export it again") from error
@@ -198,9 +200,7 @@ def _check_codes(name: str, codes: NDArray[np.int16], limit: int) -> None:
         )
 
 
-def _edit(
-    raw: NDArray[np.uint8], piece: PointCodes, layout: _Layout, place: int | None
-) -> NDArray[np.uint8]:
+def _edit(raw: NDArray[np.uint8], piece: PointCodes, layout: _Layout, place: int | None) -> NDArray[np.uint8]:
     """Return the records with their codes, and their confidence at byte ``place``."""
     width = layout.record_bytes
     if raw.shape[1] != width:
@@ -230,8 +230,10 @@ def _add_confidence(layout: _Layout) -> int:
             raise DataError(f"it has an extra dimension {CONFIDENCE!r} of another type; drop it first")
         place += _extra_size(kind, options)
     place = layout.record_bytes  # after any bytes that nothing describes
-    undescribed = place - _RECORD_BYTES[layout.point_format] - sum(
-        _extra_size(described[s + 2], described[s + 3]) for s in range(0, len(described), 192)
+    undescribed = (
+        place
+        - _RECORD_BYTES[layout.point_format]
+        - sum(_extra_size(described[s + 2], described[s + 3]) for s in range(0, len(described), 192))
     )
     if undescribed > 0:
         described += _descriptor(0, "undescribed", "", options=undescribed)

@@ -55,7 +55,9 @@ class PyramidPlan:
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLINGS:
-            raise ConfigError(f"head.sampling: found {self.sampling!r}; {did_you_mean(self.sampling, SAMPLINGS)}")
+            raise ConfigError(
+                f"head.sampling: found {self.sampling!r}; {did_you_mean(self.sampling, SAMPLINGS)}"
+            )
 
 
 @dataclass
@@ -117,12 +119,13 @@ def _sample_pyramid(
 ) -> tuple[list[NDArray[Any]], list[NDArray[np.int64]], list[NDArray[np.int64]]]:
     from scipy.spatial import cKDTree
 
-    levels, kept = [np.ascontiguousarray(points, np.float32)], []
+    levels = [np.ascontiguousarray(points, np.float32)]
+    kept: list[NDArray[np.int64]] = []
     rng = np.random.default_rng(len(points))
     for wanted in plan.levels:
         last = levels[-1]
         if wanted < 0:
-            chosen = np.arange(len(last))
+            chosen: NDArray[np.int64] = np.arange(len(last), dtype=np.int64)
         else:
             chosen = representatives(last, wanted, plan.sampling, rng)
         kept.append(chosen)
@@ -137,18 +140,18 @@ def _sample_pyramid(
     for search in plan.searches:
         pair = (same[search.source], same[search.query])
         reach[pair] = max(reach.get(pair, 0), search.k * search.dilation)
-    for pair, wanted in reach.items():
+    for pair, farthest in reach.items():
         source = levels[pair[0]]
         tree = trees.setdefault(
             pair[0], cKDTree(source, leafsize=12, compact_nodes=False, balanced_tree=False)
         )
-        near = min(wanted, len(source))
+        near = min(farthest, len(source))
         index = tree.query(levels[pair[1]], k=near, workers=1)[1]
         found[pair] = (near, index.reshape(-1, near).astype(np.int64, copy=False))
     neighbours = []
     for search in plan.searches:
-        near, index = found[same[search.source], same[search.query]]
-        neighbours.append(np.ascontiguousarray(index[:, _dilated(search, near)]))
+        near, nearest = found[same[search.source], same[search.query]]
+        neighbours.append(np.ascontiguousarray(nearest[:, _dilated(search, near)]))
     return levels, neighbours, kept
 
 
@@ -193,7 +196,8 @@ def build_pyramid_on_device(xyz: Tensor, counts: Sequence[int], plan: PyramidPla
       counts: points of each sample.
       plan: what to find.
     """
-    levels, sizes, kept = [xyz], [list(counts)], []
+    levels, sizes = [xyz], [list(counts)]
+    kept: list[Tensor | None] = []
     for wanted in plan.levels:
         if wanted < 0:
             levels.append(levels[-1])
@@ -206,8 +210,9 @@ def build_pyramid_on_device(xyz: Tensor, counts: Sequence[int], plan: PyramidPla
             parts.append(_representatives_on_device(points, wanted, plan.sampling) + start)
             start += count
         sizes.append([len(part) for part in parts])
-        kept.append(torch.cat(parts))
-        levels.append(levels[-1][kept[-1]])
+        chosen = torch.cat(parts)
+        kept.append(chosen)
+        levels.append(levels[-1][chosen])
     neighbours = [
         _search_on_device(levels[s.source], sizes[s.source], levels[s.query], sizes[s.query], s)
         for s in plan.searches

@@ -50,7 +50,8 @@ class _Elu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (out,) = ctx.saved_tensors
-        return out.clamp(max=0).add_(1).mul_(gradients[0])
+        slope: Tensor = out.clamp(max=0).add_(1)
+        return slope.mul_(gradients[0])
 
 
 class _MixNeighbours(torch.autograd.Function):

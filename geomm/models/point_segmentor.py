@@ -50,7 +50,9 @@ class PointSegmentor(BaseModel):
         known: Any = spec  # losses read the classes and their counts only
         self.losses = build_losses(loss, known)
         std = torch.tensor(spec.statistics.std, dtype=torch.float32)
-        self.register_buffer("mean", torch.tensor(spec.statistics.mean, dtype=torch.float32), persistent=False)
+        self.register_buffer(
+            "mean", torch.tensor(spec.statistics.mean, dtype=torch.float32), persistent=False
+        )
         # A feature that never changes says nothing.
         self.register_buffer("std", torch.where(std > 0, std, torch.inf), persistent=False)
         self.reach_m = spec.block_m / 2

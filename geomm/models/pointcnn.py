@@ -61,7 +61,7 @@ class XTransform(nn.Module):
         x = self.norms[0](elu(self.first.weight @ local.reshape(-1, 3 * k).t())[None])
         x = self.norms[1](elu(self._depthwise(x, self.second)))
         x = self.norms[2](self._depthwise(x, self.third))
-        return x.view(k * k, -1).t().contiguous().view(-1, k, k)
+        return x.view(k * k, -1).t().contiguous().view(-1, k, k)  # type: ignore[no-any-return]
 
     def _depthwise(self, x: Tensor, weight: Tensor) -> Tensor:
         """Apply a (channel, output, point) kernel a channel to (1, channel * point, M)."""
@@ -133,10 +133,10 @@ class PointCNN(nn.Module):
         in_channels: int,
         num_classes: int,
         out_channels: Sequence[int] = (32, 64, 128, 256),
-        P: Sequence[int] = (-1, 2048, 512, 128),  # noqa: N803 - the paper's own letters
-        K: Sequence[int] = (12, 16, 16, 16),  # noqa: N803
-        D: Sequence[int] = (1, 1, 2, 2),  # noqa: N803
-        decoder_K: Sequence[int] | None = None,  # noqa: N803
+        P: Sequence[int] = (-1, 2048, 512, 128),
+        K: Sequence[int] = (12, 16, 16, 16),
+        D: Sequence[int] = (1, 1, 2, 2),
+        decoder_K: Sequence[int] | None = None,
         dropout: float = 0.3,
         sampling: str = "random",
     ) -> None:

@@ -40,8 +40,8 @@ class PointNet2(nn.Module):
         in_channels: int,
         num_classes: int,
         out_channels: Sequence[int] = (64, 128, 256),
-        P: Sequence[int] = (2048, 512, 128),  # noqa: N803 - as PointCNN's
-        K: Sequence[int] = (16, 16, 16),  # noqa: N803
+        P: Sequence[int] = (2048, 512, 128),
+        K: Sequence[int] = (16, 16, 16),
         dropout: float = 0.3,
         sampling: str = "farthest",
     ) -> None:
@@ -99,4 +99,6 @@ def _carried(query: Tensor, source: Tensor, features: Tensor, neighbours: Tensor
     away = (source.index_select(0, flat).view(count, k, 3) - query[:, None]).norm(dim=2)
     weight = 1 / away.clamp(min=1e-3)
     weight = weight / weight.sum(1, keepdim=True)
-    return (features.index_select(0, flat).view(count, k, -1) * weight[..., None]).sum(1)
+    near: Tensor = features.index_select(0, flat).view(count, k, -1)
+    carried: Tensor = (near * weight[..., None]).sum(1)
+    return carried

@@ -16,6 +16,8 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
     over = backbone.get("name") or backbone.get("type")
     points = isinstance(spec, PointSpec)
+    source = "clouds of the same survey" if points else "imagery of the same scenes or export"
+    grain = "point density" if points else "ground resolution"
     lines = [
         f"# {task.name}: {str(head.get('type', '')).rpartition('.')[2]}{f' over {over}' if over else ''}",
         "",
@@ -43,9 +45,8 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     lines += [
         "## Limits",
         "",
-        f"It was judged on {'clouds of the same survey' if points else 'imagery of the same scenes or export'} "
-        f"as it was trained on. On another sensor, season, {'point density' if points else 'ground resolution'} "
-        "or region, check its results against samples of your own first.",
+        f"It was judged on {source} as it was trained on. On another sensor, season, {grain} or region, "
+        "check its results against samples of your own first.",
         "",
     ]
     return "\n".join(lines)
@@ -54,8 +55,8 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
 def _point_lines(spec: PointSpec) -> list[str]:
     classes = ", ".join(f"{item.value} {item.name}" for item in spec.classes)
     return [
-        f"- points with {', '.join(spec.features) or 'coordinates alone'}; about {spec.points_per_m2:.3g} points "
-        f"a square metre, blocks of {spec.block_m:g} m",
+        f"- points with {', '.join(spec.features) or 'coordinates alone'}; about {spec.points_per_m2:.3g} "
+        f"points a square metre, blocks of {spec.block_m:g} m",
         f"- classification codes: {classes}",
         "",
     ]

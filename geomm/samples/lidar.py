@@ -38,7 +38,7 @@ class _Scan:
         shape = (int(self.size[1]) + 8, int(self.size[0]) + 8)
         self._terrain = self.relief_m * fractal_noise(self.rng, shape, (12, 40, 90))
 
-    def terrain(self, x: Array, y: Array) -> Array:
+    def terrain(self, x: Any, y: Any) -> Array:
         """Return the ground's height, bilinear between metres."""
         from scipy.ndimage import map_coordinates
 
@@ -166,7 +166,8 @@ def _house(scan: _Scan, left: float, low: float, wide: float, deep: float) -> No
 
 def _away(x: float, y: float, covered: Array, reach: float) -> bool:
     return not any(
-        left - reach < x < right + reach and low - reach < y < high + reach for left, low, right, high in covered
+        left - reach < x < right + reach and low - reach < y < high + reach
+        for left, low, right, high in covered
     )
 
 
@@ -185,7 +186,7 @@ def _trees(scan: _Scan, count: int, covered: Array) -> None:
         crown = max(tall * rng.uniform(0.5, 0.8), 1.5)
         if rng.random() < 0.4:  # a spruce narrows upwards
             shell[:, :2] *= ((1 - shell[:, 2:]) / 2).clip(0.08)
-        points = shell * [radius, radius, crown / 2] + [x, y, floor + tall - crown / 2]
+        points = shell * np.array([radius, radius, crown / 2]) + np.array([x, y, floor + tall - crown / 2])
         total = rng.choice([1, 2, 3], amount, p=[0.35, 0.4, 0.25]).astype(float)
         scan.add(points, HIGH, 0.3, returns=(np.ceil(rng.random(amount) * total), total))
 
@@ -197,7 +198,7 @@ def _shrubs(scan: _Scan, count: int, covered: Array, *, code: int = LOW) -> None
         if not _away(x, y, covered, 0.3):
             continue
         amount = int(rng.uniform(8, 40))
-        place = rng.normal(0, rng.uniform(0.3, 0.9), (amount, 2)) + [x, y]
+        place = rng.normal(0, rng.uniform(0.3, 0.9), (amount, 2)) + np.array([x, y])
         height = scan.terrain(place[:, 0], place[:, 1]) + rng.uniform(0.25, rng.uniform(0.5, 1.4), amount)
         total = rng.choice([1.0, 2.0], amount)
         scan.add(np.column_stack([place, height]), code, 0.33, returns=(np.ones(amount), total))
@@ -208,7 +209,7 @@ def _cars(scan: _Scan, covered: Array) -> None:
     for _ in range(7):
         x, y = (float(v[0]) for v in scan.spread(1))
         if _away(x, y, covered, 3):
-            place = rng.uniform([-2.2, -0.9], [2.2, 0.9], (int(8 * scan.density), 2)) + [x, y]
+            place = rng.uniform([-2.2, -0.9], [2.2, 0.9], (int(8 * scan.density), 2)) + np.array([x, y])
             roof = 0.9 + 0.6 * (np.abs(place[:, 0] - x) < 1.1)
             height = scan.terrain(place[:, 0], place[:, 1]) + roof
             scan.add(np.column_stack([place, height]), NONE, 0.5)

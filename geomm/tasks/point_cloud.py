@@ -86,9 +86,7 @@ class PointCloud(Task):
         names = [item.name for item in run.spec.classes]
         drawn = []
         for split, metrics in run.evaluations.items():
-            drawn.append(
-                draw_confusion(metrics[0].confusion, names, run.folder / f"confusion_{split}.png")
-            )
+            drawn.append(draw_confusion(metrics[0].confusion, names, run.folder / f"confusion_{split}.png"))
             drawn.append(
                 draw_point_panels(
                     lambda sample: run.model.predict_scores(self.collate([sample])).argmax(1).cpu().numpy(),

@@ -83,7 +83,8 @@ class GroundSurface:
         ground = (1 - v) * ((1 - u) * self.grid[top, left] + u * self.grid[top, right]) + v * (
             (1 - u) * self.grid[bottom, left] + u * self.grid[bottom, right]
         )
-        return (xyz[:, 2] - ground).astype(np.float32)
+        above: NDArray[np.float32] = (xyz[:, 2] - ground).astype(np.float32)
+        return above
 
 
 def bare_earth(lowest: Grid, cell_m: float) -> Grid:

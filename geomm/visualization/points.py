@@ -32,7 +32,8 @@ def render(
     Args:
       xyz: (n, 3) metres.
       colors: (n, 3) RGB.
-      width_px, height_px: of the picture.
+      width_px: of the picture.
+      height_px: of the picture.
       oblique: look slantwise from one side instead of from above.
 
     Returns:
@@ -76,7 +77,8 @@ def paint_labels(labels: NDArray[Any], classes: Sequence[ClassSpec]) -> NDArray[
     table = np.full((256, 3), _GREY, np.uint8)
     for index, item in enumerate(classes):
         table[index] = item.color
-    return table[labels]
+    painted: NDArray[np.uint8] = table[labels]
+    return painted
 
 
 def draw_point_panels(

@@ -136,7 +136,7 @@ def test_mixed_crs_and_damaged_files_are_named_or_left_out(tmp_path):
         source_of(tmp_path, tmp_path / "cache")
     whole = (tmp_path / "in_a.laz").read_bytes()
     (tmp_path / "in_b.laz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="in_b.laz"):
+    with pytest.raises(DataError, match=r"in_b.laz"):
         source_of(tmp_path, tmp_path / "cache")
     _, spec = source_of(tmp_path, tmp_path / "cache", on_error="skip")
     assert spec.num_classes == 3

@@ -74,7 +74,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(DataError, match="not there; export again"):
         PctdClouds(root=tmp_path / "a.pctd").prepare(tmp_path / "cache")
     (tmp_path / "a.pctd" / "train" / "Statistics.json").write_text("{}")
-    with pytest.raises(DataError, match="Statistics.json with parameters.tileSize"):
+    with pytest.raises(DataError, match=r"Statistics.json with parameters.tileSize"):
         PctdClouds(root=tmp_path / "a.pctd").prepare(tmp_path / "cache")
     with pytest.raises(DataError, match="no train folder"):
         PctdClouds(root=tmp_path).prepare(tmp_path / "cache")

@@ -185,7 +185,7 @@ def test_points_outside_a_boundary_keep_their_codes(tmp_path):
 
 def test_neighbouring_tiles_are_context(tmp_path):
     """A tile's roof without its ground: only the neighbour tells how high it is."""
-    xyz, codes = town(5)
+    xyz, _ = town(5)
     (tmp_path / "in").mkdir()
     write_cloud(tmp_path / "in" / "west.laz", xyz[xyz[:, 0] < 500020])
     write_cloud(tmp_path / "in" / "east.laz", xyz[xyz[:, 0] >= 500020])

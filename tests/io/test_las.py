@@ -25,7 +25,9 @@ def test_chunks_join_to_the_whole(tmp_path, point_format, ending):
     np.testing.assert_allclose(np.concatenate([c.xyz for c in chunks]), whole.xyz, atol=1e-6)
     assert [c.start for c in chunks] == list(range(0, 500, 77))
     for name in ("intensity", "classification", "height"):
-        np.testing.assert_array_equal(np.concatenate([c.values[name] for c in chunks]), np.asarray(whole[name]))
+        np.testing.assert_array_equal(
+            np.concatenate([c.values[name] for c in chunks]), np.asarray(whole[name])
+        )
     info = read_las_info(path)
     assert (info.points, info.point_format, info.extra_dimensions) == (500, point_format, ("height",))
     assert info.unit_m == 1.0 and "UTM zone 32N" in info.crs
@@ -45,7 +47,7 @@ def test_feet_are_known_and_degrees_refused(tmp_path):
     feet = write_cloud(tmp_path / "feet.las", points(5), crs="EPSG:2263")
     assert read_las_info(feet).unit_m == pytest.approx(0.3048, abs=1e-5)
     degrees = write_cloud(tmp_path / "degrees.las", np.random.rand(5, 3), crs="EPSG:4326")
-    with pytest.raises(DataError, match="in degrees .* reproject it"):
+    with pytest.raises(DataError, match=r"in degrees .* reproject it"):
         read_las_info(degrees).unit_m  # noqa: B018
 
 
@@ -83,7 +85,7 @@ def test_scales_that_place_no_point_are_named(tmp_path, value):
     content = bytearray(path.read_bytes())
     struct.pack_into("<d", content, 131, value)
     path.write_bytes(content)
-    with pytest.raises(DataError, match="scales .* place no point"):
+    with pytest.raises(DataError, match=r"scales .* place no point"):
         read_las_info(path)
 
 

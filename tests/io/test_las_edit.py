@@ -30,7 +30,9 @@ def pieces(codes, step=150, confidence=None):
     point_format=st.sampled_from([0, 1, 2, 3, 6, 7, 8]), n=st.integers(1, 300), step=st.integers(1, 200),
     seed=st.integers(0, 9),
 )  # fmt: skip
-def test_an_uncompressed_file_differs_in_codes_and_stamps_alone(tmp_path_factory, point_format, n, step, seed):
+def test_an_uncompressed_file_differs_in_codes_and_stamps_alone(
+    tmp_path_factory, point_format, n, step, seed
+):
     folder = tmp_path_factory.mktemp("bytes")
     path = cloud(folder / "a.las", n, point_format=point_format, extra={"e": "u2"})
     codes = np.random.default_rng(seed).integers(-1, 32, n).astype(np.int16)

@@ -54,7 +54,9 @@ def test_a_device_finds_the_same_neighbours():
 def test_levels_are_parts_of_the_one_before(sampling):
     plan = PyramidPlan((20, 5), (Search(0, 1, 3),), sampling)
     on_cpu = build_pyramid([cloud(40), cloud(12, 1)], plan)
-    on_device = build_pyramid_on_device(torch.from_numpy(np.concatenate([cloud(40), cloud(12, 1)])), [40, 12], plan)
+    on_device = build_pyramid_on_device(
+        torch.from_numpy(np.concatenate([cloud(40), cloud(12, 1)])), [40, 12], plan
+    )
     for found in (on_cpu, on_device):
         assert found.counts == [[40, 12], [20, 12], [5, 5]]
         for level, kept in enumerate(found.kept):

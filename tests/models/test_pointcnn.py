@@ -151,4 +151,6 @@ def test_layers_of_unequal_number_are_named():
     with pytest.raises(ConfigError, match="K has 3"):
         PointCNN(in_channels=3, num_classes=2, out_channels=[8], P=[-1], K=[4, 4, 4], D=[1])
     with pytest.raises(ConfigError, match="decoder_K: found 1"):
-        PointCNN(in_channels=3, num_classes=2, out_channels=[8, 8], P=[-1, 4], K=[4, 4], D=[1, 1], decoder_K=[3])
+        PointCNN(
+            in_channels=3, num_classes=2, out_channels=[8, 8], P=[-1, 4], K=[4, 4], D=[1, 1], decoder_K=[3]
+        )

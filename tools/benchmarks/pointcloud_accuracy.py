@@ -131,7 +131,10 @@ def main(argv):
                 scores = summarise(matrix, list(CLASSES.values()))
                 each = ", ".join(f"{n} {scores['IoU/' + n]:.3f}" for n in CLASSES.values())
                 took = time.perf_counter() - started
-                print(f"{tiles[fold].stem}, {name}: mIoU {scores['mIoU']:.4f} ({each}), {took:.0f} s", flush=True)
+                print(
+                    f"{tiles[fold].stem}, {name}: mIoU {scores['mIoU']:.4f} ({each}), {took:.0f} s",
+                    flush=True,
+                )
                 if args.out:
                     args.out.mkdir(parents=True, exist_ok=True)
                     file = args.out / f"{name.replace(' ', '_')}_{fold}.json"
