@@ -3,14 +3,14 @@
 from geomm.samples.buildings import building_footprints
 from geomm.samples.crowns import tree_crowns
 from geomm.samples.land_cover import land_cover_sparse
-from geomm.samples.lidar import lidar_town, power_lines
+from geomm.samples.lidar import buildings_and_trees, power_lines
 from geomm.samples.store import SAMPLES, make
 
 __all__ = [
     "SAMPLES",
     "building_footprints",
+    "buildings_and_trees",
     "land_cover_sparse",
-    "lidar_town",
     "make",
     "power_lines",
     "tree_crowns",

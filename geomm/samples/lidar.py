@@ -74,7 +74,7 @@ class _Scan:
 
 
 @sample
-def lidar_town(folder: Path) -> dict[str, str]:
+def buildings_and_trees(folder: Path) -> dict[str, str]:
     """Make three tiles of 60 x 60 m at 10 points a square metre to train on, and one to classify.
 
     Gabled and flat houses with some of their walls, trees and hedges of several shapes through which

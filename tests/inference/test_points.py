@@ -237,3 +237,15 @@ def test_a_picture_shows_before_and_after(tmp_path):
     report = classify(path, tmp_path / "out", preview=True)
     assert [item.suffix for item in report.outputs] == [".laz", ".png"]
     assert report.outputs[1].stat().st_size > 5000
+
+
+def test_the_config_lists_the_options_with_their_defaults():
+    import dataclasses
+
+    from geomm.config.options import inference_options
+
+    assert inference_options({}, "point_cloud") == dataclasses.asdict(PointOptions())
+    with pytest.raises(ConfigError, match="did you mean 'confidence'"):
+        inference_options({"confidense": True}, "point_cloud")
+    with pytest.raises(ConfigError, match="expected 0 to 9"):
+        PointOptions(overlap_m=9.5).blocks(make_spec())
