@@ -87,6 +87,14 @@ RULES: dict[str, dict[str, Rule]] = {
         "task.mixup": Number(0),
         "head.scale": Number(2, 8, whole=True),
         "head.residual": Flag(),
+        "task.neighbours": Choice(("auto", "workers", "device")),
+        "head.sampling": Choice(("random", "farthest")),
+        "head.dropout": Number(0, 1),
+        "dataset.block_m": Number(0, above=True, optional=True),
+        "dataset.block_points": Number(16, whole=True),
+        "dataset.blocks_per_epoch": Number(1, whole=True, words=("auto",)),
+        "dataset.split.by": Choice(("auto", "file", "block")),
+        "dataset.split.block_m": Number(0, words=("auto",), above=True, optional=True),
         "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
         "dataset.balance": Number(0, 1),
@@ -101,6 +109,11 @@ RULES: dict[str, dict[str, Rule]] = {
     },
     "infer": {
         "trust_code": Flag(),
+        "inference.block_m": Number(0, words=("auto",), above=True, optional=True),
+        "inference.overlap_m": Number(0, words=("auto",), optional=True),
+        "inference.region_points": Number(1000, whole=True),
+        "inference.confidence": Flag(),
+        "inference.neighbours": Flag(),
         "inference.tile_px": Number(1, 65536, whole=True, words=("auto",), optional=True),
         "inference.overlap_px": Number(0, 65536, whole=True, words=("auto",), optional=True),
         "inference.margin_px": Number(0, 32768, whole=True),
@@ -130,8 +143,10 @@ PATHS: dict[str, tuple[str, ...]] = {
         "dataset.path",
         "dataset.val_path",
         "dataset.test_path",
+        "dataset.val",
+        "dataset.test",
     ),
-    "infer": ("model", "input", "inference.truth"),
+    "infer": ("model", "input", "inference.truth", "inference.boundary"),
 }
 
 
@@ -245,7 +260,7 @@ def fitting_options(group: str, task: str) -> list[str]:
 def _source_problems(cfg: DictConfig) -> list[Problem]:
     """A dataset that is neither a sample nor given files."""
     sampled, sample = _select(cfg, "dataset.sample")
-    given = {key: _select(cfg, key) for key in ("dataset.images", "dataset.path")}
+    given = {key: _select(cfg, key) for key in ("dataset.images", "dataset.path", "dataset.root")}
     known = {key: value for key, (found, value) in given.items() if found}
     if not (sampled and known) or sample is not None or any(v is not None for v in known.values()):
         return []

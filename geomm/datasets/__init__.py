@@ -2,6 +2,14 @@
 
 from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
+from geomm.datasets.las import LasClouds
+from geomm.datasets.pctd import PctdClouds
 from geomm.datasets.text import TextDocuments
 
-__all__ = ["Chips", "GeoTiffScenes", "TextDocuments"]
+__all__ = [
+    "Chips",
+    "GeoTiffScenes",
+    "LasClouds",
+    "PctdClouds",
+    "TextDocuments",
+]

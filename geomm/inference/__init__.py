@@ -2,6 +2,8 @@
 
 from geomm.inference.executor import LocalExecutor
 from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, RasterOptions
+from geomm.inference.point_options import PointOptions
+from geomm.inference.points import predict_clouds
 from geomm.inference.predict import predict_rasters
 from geomm.inference.products import ClassMap, FinerScene, MapProducts, ValueMap
 from geomm.inference.report import PredictionReport, predict_each
@@ -14,9 +16,11 @@ __all__ = [
     "InferenceOptions",
     "LocalExecutor",
     "MapProducts",
+    "PointOptions",
     "PredictionReport",
     "RasterOptions",
     "ValueMap",
+    "predict_clouds",
     "predict_each",
     "predict_rasters",
 ]

@@ -8,6 +8,9 @@ from geomm.models.backbones import FrameworkBackbone, TimmBackbone
 from geomm.models.bilstm_crf import BiLstmCrf
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
+from geomm.models.point_segmentor import PointSegmentor
+from geomm.models.pointcnn import PointCNN
+from geomm.models.pointnet2 import PointNet2
 from geomm.models.preprocessor import PairPreprocessor, RasterPreprocessor
 from geomm.models.segmentor import Segmentor
 from geomm.models.super_resolver import SuperResolver
@@ -24,6 +27,9 @@ __all__ = [
     "FrameworkBackbone",
     "LovaszLoss",
     "PairPreprocessor",
+    "PointCNN",
+    "PointNet2",
+    "PointSegmentor",
     "RasterPreprocessor",
     "Segmentor",
     "SuperResolver",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import geomm
+from geomm.points import PointSpec
 from geomm.structures import RasterSpec
 from geomm.tasks.base import Task
 from geomm.text import TextSpec
@@ -58,6 +59,16 @@ def _text_lines(spec: TextSpec) -> list[str]:
     return [
         f"- texts in the language {spec.language}, {spec.window_tokens} tokens at once",
         f"- entities {', '.join(spec.labels)}{placed}",
+        "",
+    ]
+
+
+def _point_lines(spec: PointSpec) -> list[str]:
+    classes = ", ".join(f"{item.value} {item.name}" for item in spec.classes)
+    return [
+        f"- points with {', '.join(spec.features) or 'coordinates alone'}; about {spec.points_per_m2:.3g} "
+        f"points a square metre, blocks of {spec.block_m:g} m",
+        f"- classification codes: {classes}",
         "",
     ]
 

@@ -16,6 +16,7 @@ from geomm.tasks.base import Task
 _SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
 _TASKS = {
     "segmentation": "semantic-segmentation",
+    "point_cloud": "semantic-segmentation",
     "detection": "object-detection",
     "instance_segmentation": "instance-segmentation",
     "classification": "classification",

@@ -4,6 +4,16 @@ from geomm.samples.buildings import building_footprints
 from geomm.samples.crime_reports import crime_reports
 from geomm.samples.crowns import tree_crowns
 from geomm.samples.land_cover import land_cover_sparse
+from geomm.samples.lidar import buildings_and_trees, power_lines
 from geomm.samples.store import SAMPLES, make
 
-__all__ = ["SAMPLES", "building_footprints", "crime_reports", "land_cover_sparse", "make", "tree_crowns"]
+__all__ = [
+    "SAMPLES",
+    "building_footprints",
+    "buildings_and_trees",
+    "crime_reports",
+    "land_cover_sparse",
+    "make",
+    "power_lines",
+    "tree_crowns",
+]

@@ -2,7 +2,8 @@
 
 from geomm.tasks.base import Finished, Task
 from geomm.tasks.ner import Ner
+from geomm.tasks.point_cloud import PointCloud
 from geomm.tasks.segmentation import Segmentation
 from geomm.tasks.super_resolution import SuperResolution
 
-__all__ = ["Finished", "Ner", "Segmentation", "SuperResolution", "Task"]
+__all__ = ["Finished", "Ner", "PointCloud", "Segmentation", "SuperResolution", "Task"]

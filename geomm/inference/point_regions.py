@@ -1,0 +1,308 @@
+"""A cloud of any size on disk, in square regions that are predicted one after the other.
+
+Points of a file come in any order. They are first spread over files of regions; a region is then held
+in memory with the strip of its neighbours that its own blocks reach into. A block belongs to the
+region that its lower left corner lies in, so each is predicted once; what it gives to points beyond
+the region is handed on to the regions that come later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError
+from geomm.io.las import LasInfo, PointChunk, read_chunks
+from geomm.points import HEIGHT, PointSample, PointSpec
+from geomm.transforms.ground import LowestPoints
+
+_LOG = logging.getLogger("geomm")
+Array = NDArray[Any]
+#: Smallest weight of a vote, at a block's edge: every point of a block counts.
+_LEAST_WEIGHT = 0.02
+#: Number of a point that is context only.
+CONTEXT = -1
+
+
+@dataclass(frozen=True)
+class RegionGrid:
+    """Where regions and blocks lie, metres from the cloud's corner.
+
+    Attributes:
+      low: (2,) of the first region's corner.
+      block_m: edge of a block.
+      step_m: from a block to the next.
+      blocks: along the edge of a region.
+      rows, cols: regions.
+    """
+
+    low: tuple[float, float]
+    block_m: float
+    step_m: float
+    blocks: int
+    rows: int
+    cols: int
+
+    @property
+    def edge_m(self) -> float:
+        return self.step_m * self.blocks
+
+    @classmethod
+    def cover(
+        cls, extent: Sequence[float], points: int, *, block_m: float, overlap_m: float, region_points: int
+    ) -> RegionGrid:
+        """Return a grid over an extent (x, y) whose regions hold about ``region_points`` on average."""
+        step = block_m - overlap_m
+        wide = np.asarray(extent, np.float64) + block_m  # blocks begin before the first point
+        area = max(float((np.asarray(extent) + 1.0).prod()), 1.0)
+        edge = np.sqrt(region_points * area / max(points, 1))
+        blocks = int(np.clip(edge / step, 1, 64))
+        cols, rows = np.floor(wide / (step * blocks)).astype(int) + 1
+        return cls((-block_m, -block_m), block_m, step, blocks, int(rows), int(cols))
+
+    def bounds(self, position: int) -> tuple[float, float]:
+        """Return where the blocks of a row or column begin and end in their region, without gaps."""
+        low = np.float32(position * self.step_m)
+        return float(low), float(
+            max(np.float32(low + self.block_m), np.float32((position + 1) * self.step_m))
+        )
+
+    def region_of(self, xy: Array) -> NDArray[np.int64]:
+        """Return the row-major number of the region that holds each point, -1 outside."""
+        place = np.floor((xy - np.asarray(self.low)) / self.edge_m).astype(np.int64)
+        inside = (place >= 0).all(1) & (place[:, 0] < self.cols) & (place[:, 1] < self.rows)
+        return np.where(inside, place[:, 1] * self.cols + place[:, 0], -1)
+
+    def corner(self, region: int) -> NDArray[np.float64]:
+        row, col = divmod(region, self.cols)
+        return np.asarray(self.low) + np.array([col, row]) * self.edge_m
+
+    def beside(self, region: int) -> list[int]:
+        """Return the regions that a region's blocks reach into: right, above, and above right."""
+        row, col = divmod(region, self.cols)
+        reach = -(-max(self.block_m - self.step_m, 1e-9) // self.edge_m)
+        steps = range(int(reach) + 1)
+        return [
+            (row + up) * self.cols + col + right
+            for up in steps
+            for right in steps
+            if (up or right) and row + up < self.rows and col + right < self.cols
+        ]
+
+
+def record_type(features: int) -> np.dtype[Any]:
+    """Return how a point lies in a region's file: place in the region, features, number."""
+    return np.dtype([("xyz", "<f4", 3), ("features", "<f4", features), ("number", "<i8")])
+
+
+def spread(
+    info: LasInfo, others: Sequence[LasInfo], spec: PointSpec, grid: RegionGrid, folder: Path
+) -> list[int]:
+    """Write a cloud's points, and those around it, to the files of their regions.
+
+    Args:
+      info: the cloud.
+      others: clouds beside it, whose points near its bounds are context.
+      spec: of the model.
+      grid: of the regions.
+      folder: to write to.
+
+    Returns:
+      The regions that hold points of the cloud or are reached by blocks that do.
+    """
+    note = folder / "spread.json"
+    if note.is_file():
+        return list(json.loads(note.read_text(encoding="utf-8")))
+    for old in folder.glob("region_*.bin"):
+        old.unlink()
+    origin, unit = np.asarray(info.mins), info.unit_m
+    reach = np.array([grid.block_m, grid.block_m])
+    extent = (np.asarray(info.maxs) - origin)[:2] * unit
+    sources = [info, *others]
+    surface = None
+    if HEIGHT in spec.features:
+        lowest = LowestPoints(-reach, extent + reach)
+        for source in sources:
+            for chunk in _chunks(source, (), needed=source is info):
+                lowest.add((chunk.xyz - origin) * unit)
+        surface = lowest.surface()
+    kind = record_type(len(spec.features))
+    last = np.nextafter(np.float32(grid.edge_m), np.float32(0))
+    own: set[int] = set()
+    for source in sources:
+        for chunk in _chunks(source, spec.dimensions, needed=source is info):
+            local = (chunk.xyz - origin) * unit
+            numbers = np.arange(chunk.start, chunk.start + len(chunk))
+            near = np.ones(len(local), bool)
+            if source is not info:
+                numbers = np.full(len(local), CONTEXT)
+                near = ((local[:, :2] >= -reach) & (local[:, :2] <= extent + reach)).all(1)
+            region = grid.region_of(local[:, :2])
+            if source is info and (region < 0).any():
+                raise DataError(f"{info.path}: points lie outside of the header's bounds; export it again")
+            columns = []
+            for name in spec.features:
+                values = surface.height_above(local) if surface and name == HEIGHT else chunk.values[name]
+                columns.append(_finite(np.asarray(values, np.float32), source.path, name))
+            records = np.zeros(len(local), kind)
+            records["features"] = np.stack(columns, 1) if columns else np.zeros((len(local), 0))
+            records["number"] = numbers
+            for part in _by_region(np.where(near, region, -1)):
+                number = int(region[part[0]])
+                corner = np.array([*grid.corner(number), 0.0])
+                mine = records[part]
+                mine["xyz"] = local[part] - corner
+                # Rounded to 4 bytes a point may reach the edge, which belongs to the next region.
+                np.clip(mine["xyz"][:, :2], 0, last, out=mine["xyz"][:, :2])
+                with open(folder / f"region_{number}.bin", "ab") as file:
+                    file.write(mine.tobytes())
+                if source is info:
+                    own.add(number)
+    # A region before one with points has blocks that reach them.
+    touched = sorted(
+        region
+        for region in range(grid.rows * grid.cols)
+        if region in own or any(other in own for other in grid.beside(region))
+    )
+    note.write_text(json.dumps(touched), encoding="utf-8")
+    return touched
+
+
+def _chunks(source: LasInfo, dimensions: Sequence[str], *, needed: bool) -> Iterator[PointChunk]:
+    """Read a cloud; one that is only context may be damaged, and then ends early."""
+    try:
+        yield from read_chunks(source.path, dimensions)
+    except DataError as error:
+        if needed:
+            raise
+        _LOG.warning("not used as context at the seam: %s", error)
+
+
+def _finite(values: NDArray[np.float32], path: str, name: str) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"{path}: dimension {name!r}, which the model reads, holds values that are no numbers; "
+            "fill them in"
+        )
+    return values
+
+
+def _by_region(region: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of each region's points, regions without one left out."""
+    order = np.argsort(region, kind="stable")
+    order = order[np.searchsorted(region[order], 0) :]
+    if len(order):
+        yield from np.split(order, np.flatnonzero(np.diff(region[order])) + 1)
+
+
+@dataclass
+class Region:
+    """A region in memory: its own points first, then those of its neighbours that its blocks reach.
+
+    Attributes:
+      number: of the region.
+      xyz: (n, 3) float32 metres from the region's corner.
+      features: (n, F) float32.
+      numbers: (n,) of the points in the file, -1 for context.
+      parts: of each neighbour, its number and which of its points these are.
+      own: how many points are the region's.
+    """
+
+    number: int
+    xyz: NDArray[np.float32]
+    features: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    parts: list[tuple[int, NDArray[np.int64]]]
+    own: int
+
+
+def load_region(number: int, grid: RegionGrid, features: int, folder: Path) -> Region:
+    """Read a region and the strip around it that its blocks reach."""
+    records = [_read(folder, number, features)]
+    xyz, parts = [records[0]["xyz"]], []
+    reach = grid.edge_m - grid.step_m + grid.block_m
+    for other in grid.beside(number):
+        found = _read(folder, other, features)
+        shift = np.array([*(grid.corner(other) - grid.corner(number)), 0.0], np.float32)
+        moved = found["xyz"] + shift
+        near = np.flatnonzero((moved[:, :2] < reach).all(1))
+        records.append(found[near])
+        xyz.append(moved[near])
+        parts.append((other, near))
+    joined = np.concatenate(records)
+    return Region(
+        number,
+        np.concatenate(xyz),
+        np.ascontiguousarray(joined["features"]),
+        joined["number"].copy(),
+        parts,
+        len(records[0]),
+    )
+
+
+def _read(folder: Path, number: int, features: int) -> Array:
+    file = folder / f"region_{number}.bin"
+    kind = record_type(features)
+    return np.fromfile(file, kind) if file.is_file() else np.zeros(0, kind)
+
+
+@dataclass(frozen=True)
+class Votes:
+    """One sample of a block: which points of the region it holds, and what their votes weigh."""
+
+    sample: PointSample
+    points: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+def block_samples(region: Region, grid: RegionGrid, spec: PointSpec) -> Iterator[Votes]:
+    """Yield the samples of a region's blocks that hold a point of the cloud itself.
+
+    A block with more points than a sample holds is divided at random into samples of like size, so
+    that each of its points is predicted.
+    """
+    overlap = grid.block_m - grid.step_m
+    order = np.argsort(region.xyz[:, 1], kind="stable")
+    heights = region.xyz[order, 1]
+    for row in range(grid.blocks):
+        bottom, top = grid.bounds(row)
+        first, last = np.searchsorted(heights, np.array([bottom, top], np.float32))
+        strip = order[first:last]
+        across = region.xyz[strip, 0]
+        for col in range(grid.blocks):
+            left, right = grid.bounds(col)
+            points = strip[(across >= left) & (across < right)]
+            if not len(points) or (region.numbers[points] == CONTEXT).all():
+                continue
+            points = np.sort(points)
+            corner = np.array([left, bottom], np.float32)
+            yield from _divide(region, points, corner, grid.block_m, overlap, spec)
+
+
+def _divide(
+    region: Region,
+    points: NDArray[np.int64],
+    corner: NDArray[np.float32],
+    block_m: float,
+    overlap_m: float,
+    spec: PointSpec,
+) -> Iterator[Votes]:
+    inside = region.xyz[points, :2] - corner
+    border = np.minimum(inside, block_m - inside).min(1)
+    weights = np.clip(border / max(overlap_m, 1e-6), _LEAST_WEIGHT, 1).astype(np.float32)
+    floor = region.xyz[points, 2].min()
+    middle = np.array([corner[0] + block_m / 2, corner[1] + block_m / 2, floor], np.float32)
+    parts = -(-len(points) // spec.block_points)
+    shuffled = np.random.default_rng(len(points)).permutation(len(points))
+    for part in range(parts):
+        chosen = shuffled[part::parts]
+        mine = points[chosen]
+        sample = PointSample(region.xyz[mine] - middle, region.features[mine], feature_names=spec.features)
+        yield Votes(sample, mine, weights[chosen])

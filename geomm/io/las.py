@@ -1,0 +1,238 @@
+"""Reading LAS, LAZ and COPC clouds of any point format, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError, DependencyError, did_you_mean
+
+if TYPE_CHECKING:
+    import laspy
+
+LAS_ENDINGS = (".las", ".laz")
+CHUNK_POINTS = 500_000
+#: No survey reaches further, in units of its CRS; coordinates beyond are damage.
+_WIDEST = 5e6
+#: A feature's name, and what the point formats call it.
+_ALIASES = {"scan_angle": ("scan_angle", "scan_angle_rank")}
+#: LAS 1.4 counts scan angles in steps of this many degrees.
+_ANGLE_STEP_DEG = 0.006
+
+
+@dataclass(frozen=True)
+class LasInfo:
+    """What a cloud's header says.
+
+    Attributes:
+      points: how many.
+      point_format: 0 to 10.
+      version: such as ``1.4``.
+      mins, maxs: bounds of x, y and z in CRS units.
+      crs: WKT, None where the file has none that is understood.
+      dimensions: names of the point dimensions, extra ones included.
+      extra_dimensions: those that the point format does not have.
+    """
+
+    path: str
+    points: int
+    point_format: int
+    version: str
+    mins: tuple[float, float, float]
+    maxs: tuple[float, float, float]
+    crs: str | None
+    dimensions: tuple[str, ...]
+    extra_dimensions: tuple[str, ...]
+
+    @property
+    def unit_m(self) -> float:
+        """Metres a unit of the CRS; 1 where there is no CRS.
+
+        Raises:
+          DataError: the CRS counts in degrees.
+        """
+        if self.crs is None:
+            return 1.0
+        from pyproj import CRS
+
+        crs = CRS.from_wkt(self.crs)
+        if crs.is_geographic:
+            raise DataError(
+                f"{self.path} is in degrees ({crs.name}); blocks are in metres: reproject it, for example to "
+                "the UTM zone it lies in"
+            )
+        axes = crs.axis_info
+        return float(axes[0].unit_conversion_factor) if axes else 1.0
+
+
+@dataclass(frozen=True)
+class PointChunk:
+    """Consecutive points of a file.
+
+    Attributes:
+      start: number of the first one.
+      xyz: (n, 3) float64, CRS units.
+      values: (n,) arrays of the dimensions asked for, by name.
+    """
+
+    start: int
+    xyz: NDArray[np.float64]
+    values: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+
+def read_las_info(path: str | Path) -> LasInfo:
+    """Return what a cloud's header says.
+
+    Raises:
+      DataError: no cloud, a point format that is unknown, or coordinates that cannot be.
+    """
+    with _opened(path) as reader:
+        header = reader.header
+        _check_grid(path, header)
+        return LasInfo(
+            path=str(path),
+            points=int(header.point_count),
+            point_format=int(header.point_format.id),
+            version=f"{header.version.major}.{header.version.minor}",
+            mins=_triple(header.mins),
+            maxs=_triple(header.maxs),
+            crs=_crs(header),
+            dimensions=tuple(header.point_format.dimension_names),
+            extra_dimensions=tuple(header.point_format.extra_dimension_names),
+        )
+
+
+def read_chunks(
+    path: str | Path, dimensions: Sequence[str] = (), *, chunk_points: int = CHUNK_POINTS
+) -> Iterator[PointChunk]:
+    """Read a cloud from its first point to its last.
+
+    Args:
+      path: LAS, LAZ or COPC.
+      dimensions: what to read beside coordinates; ``scan_angle`` is in degrees whatever the format.
+      chunk_points: most points a chunk.
+
+    Raises:
+      DataError: a dimension that is not there, a damaged or cut file, coordinates that cannot be.
+    """
+    with _opened(path) as reader:
+        header = reader.header
+        _check_grid(path, header)
+        names = {name: find_dimension(path, name, header.point_format.dimension_names) for name in dimensions}
+        done = 0
+        while done < header.point_count:
+            wanted = min(chunk_points, header.point_count - done)
+            points = _read_points(path, reader, wanted, done)
+            xyz = np.stack([points.x, points.y, points.z], axis=1).astype(np.float64, copy=False)
+            _check_coordinates(path, xyz)
+            yield PointChunk(done, xyz, {name: _values(points, own) for name, own in names.items()})
+            done += wanted
+
+
+def find_dimension(path: str | Path, name: str, available: Any) -> str:
+    """Return what a file calls a dimension.
+
+    Raises:
+      DataError: it has none of that name; lists those there are.
+    """
+    there = list(available)
+    for candidate in _ALIASES.get(name, (name,)):
+        if candidate in there:
+            return candidate
+    raise DataError(
+        f"{path} has no dimension {name!r}; {did_you_mean(name, there, limit=40)}. Give clouds that have "
+        "it, or train without it (dataset.features)"
+    )
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[laspy.LasReader]:
+    try:
+        import laspy
+    except ImportError as error:
+        raise DependencyError("reading point clouds needs laspy: pip install 'laspy[lazrs]'") from error
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        reader = laspy.open(str(path))
+    except Exception as error:  # laspy raises struct errors, its own, lazrs's and plain ones
+        raise DataError(
+            f"{path} cannot be opened as LAS or LAZ ({_first_line(error)}); expected LAS 1.0 to 1.4 with "
+            "point format 0 to 10: export it again"
+        ) from error
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _read_points(path: str | Path, reader: Any, wanted: int, done: int) -> Any:
+    try:
+        points = reader.read_points(wanted)
+    except Exception as error:
+        raise DataError(
+            f"{path} is damaged or cut short after {done:,} of {reader.header.point_count:,} points "
+            f"({_first_line(error)}); copy or export it again"
+        ) from error
+    if len(points) != wanted:
+        raise DataError(
+            f"{path} is cut short: its header says {reader.header.point_count:,} points, "
+            f"{done + len(points):,} are there; copy or export it again"
+        )
+    return points
+
+
+def _check_grid(path: str | Path, header: Any) -> None:
+    scales, offsets = np.asarray(header.scales), np.asarray(header.offsets)
+    if not (np.isfinite(scales).all() and np.isfinite(offsets).all() and (scales > 0).all()):
+        raise DataError(
+            f"{path}: scales {scales.tolist()} and offsets {offsets.tolist()} place no point; "
+            "expected finite numbers and scales above 0: export it again"
+        )
+
+
+def _check_coordinates(path: str | Path, xyz: NDArray[np.float64]) -> None:
+    if not len(xyz):
+        return
+    low, high = xyz.min(0), xyz.max(0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise DataError(f"{path} has coordinates that are no numbers; export it again")
+    if (high - low).max() > _WIDEST:
+        raise DataError(
+            f"{path}: coordinates reach from {low.round(1).tolist()} to {high.round(1).tolist()}, further "
+            f"than {_WIDEST:g} units; drop the stray points, or give the file its true scales and offsets"
+        )
+
+
+def _crs(header: Any) -> str | None:
+    try:
+        crs = header.parse_crs()
+    except Exception:  # whatever a foreign VLR makes pyproj say, the cloud itself can be used
+        return None
+    return None if crs is None else str(crs.to_wkt())
+
+
+def _values(points: Any, name: str) -> NDArray[Any]:
+    values = np.asarray(points[name])
+    if name == "scan_angle":
+        return values.astype(np.float32) * np.float32(_ANGLE_STEP_DEG)
+    return values
