@@ -2,5 +2,6 @@
 
 from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
+from geomm.datasets.table import Table
 
-__all__ = ["Chips", "GeoTiffScenes"]
+__all__ = ["Chips", "GeoTiffScenes", "Table"]

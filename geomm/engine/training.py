@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
+from geomm.engine.at_once import AtOnceRunner
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
@@ -86,7 +88,8 @@ class _Run:
         self.model = self.task.build_model(self.config, self.spec).to(self.device)
         self._log_start()
         self._resolve_batch_size()
-        self._resolve_lr()
+        if not hasattr(self.model, "fit_at_once"):
+            self._resolve_lr()
         runner = self._make_runner()
         interrupted = runner.train_interruptibly()
         metrics = self._finish(runner, time.monotonic() - started, interrupted)
@@ -115,7 +118,7 @@ class _Run:
     def _resolve_batch_size(self) -> None:
         if self.schedule["batch_size"] != "auto":
             return
-        size = 8
+        size = self.task.cpu_batch_size
         if self.device.type == "cuda":
             from geomm.engine.batch_size import largest_batch
 
@@ -157,7 +160,9 @@ class _Run:
             device=self.device,
         )
 
-    def _make_runner(self) -> TrainingRunner:
+    def _make_runner(self) -> TrainingRunner | AtOnceRunner:
+        if hasattr(self.model, "fit_at_once"):
+            return AtOnceRunner(self.model, self.source.split("train"))
         return make_runner(
             model=self.model,
             config=self.config,
@@ -169,7 +174,7 @@ class _Run:
             metrics=self.task.metrics(self.spec),
         )
 
-    def _finish(self, runner: TrainingRunner, seconds: float, interrupted: bool) -> dict[str, Any]:
+    def _finish(self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool) -> dict[str, Any]:
         """Load the best weights, evaluate, draw, and write metrics and the package."""
         runner.load_best()
         evaluations, results = {}, {}
@@ -179,7 +184,8 @@ class _Run:
                 results[split] = runner.evaluate(self._loader(split), found)
                 evaluations[split] = found
         best = runner.best
-        if best["score"] is None and not interrupted:
+        judged = best["score"] is not None or math.isfinite(results["val"].get(self.task.monitor, math.nan))
+        if not judged and not interrupted:
             raise DataError(
                 f"the validation metric {self.task.monitor!r} was never a number; "
                 "is the validation set labelled?"
@@ -204,7 +210,7 @@ class _Run:
             self._write(runner, metrics, evaluations)
         return metrics
 
-    def _write(self, runner: TrainingRunner, metrics: dict[str, Any], evaluations: Any) -> None:
+    def _write(self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any) -> None:
         from geomm.packaging import save_package
         from geomm.visualization.curves import draw_curves
 
@@ -212,9 +218,12 @@ class _Run:
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
         history = runner.history()
-        draw_curves(history, figures / "curves.png")
+        if history:
+            draw_curves(history, figures / "curves.png")
         model = runner.bare_model.eval()
-        self.task.draw_figures(Finished(model, self.spec, self.source, evaluations, history, figures))
+        finished = Finished(model, self.spec, self.source, evaluations, history, figures)
+        self.task.learn_from_evaluation(finished)
+        self.task.draw_figures(finished)
         package = save_package(
             self.folder / "model.dlpk",
             model=model,

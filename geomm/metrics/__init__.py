@@ -1,5 +1,6 @@
 """Metrics over whole evaluations, never averages of batches."""
 
 from geomm.metrics.segmentation import SegmentationMetric
+from geomm.metrics.tables import ClassificationMetric, RegressionMetric
 
-__all__ = ["SegmentationMetric"]
+__all__ = ["ClassificationMetric", "RegressionMetric", "SegmentationMetric"]

@@ -4,10 +4,12 @@ Importing this package registers geomm's own; a framework's are registered when 
 """
 
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
+from geomm.models.fully_connected import FullyConnected
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.segmentor import Segmentor
+from geomm.models.sklearn_model import SklearnModel
 from geomm.models.wiring import FeatureInfo
 
 __all__ = [
@@ -16,9 +18,11 @@ __all__ = [
     "FeatureInfo",
     "FocalLoss",
     "FrameworkBackbone",
+    "FullyConnected",
     "LovaszLoss",
     "RasterPreprocessor",
     "Segmentor",
+    "SklearnModel",
     "TimmBackbone",
     "UNetHead",
 ]

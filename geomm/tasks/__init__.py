@@ -2,5 +2,6 @@
 
 from geomm.tasks.base import Finished, Task
 from geomm.tasks.segmentation import Segmentation
+from geomm.tasks.tabular import Tabular
 
-__all__ = ["Finished", "Segmentation", "Task"]
+__all__ = ["Finished", "Segmentation", "Tabular", "Task"]

@@ -55,6 +55,8 @@ class Task(abc.ABC):
     name: ClassVar[str]
     #: The file that a package carries for ArcGIS, None where the task has none.
     raster_function: ClassVar[Path | None] = None
+    #: Samples a step on a CPU, where the batch size is ``auto``.
+    cpu_batch_size: ClassVar[int] = 8
 
     def __init__(
         self,
@@ -90,6 +92,9 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def own_metrics(self, spec: Any) -> list[BaseMetric]:
         """Return the metrics that the task is judged by; the first one draws its figures."""
+
+    def learn_from_evaluation(self, run: Finished) -> None:  # noqa: B027 - most tasks learn nothing more
+        """Let the model learn what only an evaluation shows, such as how far it errs."""
 
     @abc.abstractmethod
     def draw_figures(self, run: Finished) -> list[Path]:
