@@ -145,7 +145,8 @@ class Table:
         self.exclude = list(exclude)
         self.types = dict(types or {})
         self.most_categories, self.text_limit = most_categories, text_limit
-        self.distances = tuple((distances or {}).items())
+        layers = {k: v for k, v in made.items() if k in (distances or {})}
+        self.distances = tuple({**(distances or {}), **layers}.items())
         self.coordinates, self.h3, self.xy, self.crs = coordinates, h3, xy, crs
         self.how = {"by": "random", "val": 0.2, "test": 0.0, "column": None, "block_m": None, **(split or {})}
         self.split_seed = seed if self.how.get("seed") is None else int(self.how["seed"])

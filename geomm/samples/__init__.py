@@ -1,8 +1,20 @@
 """Sample data made with a fixed seed: realistic enough that a model must learn to do well."""
 
+from geomm.samples.bioclim import disease_susceptibility
 from geomm.samples.buildings import building_footprints
 from geomm.samples.crowns import tree_crowns
+from geomm.samples.houses import house_prices
 from geomm.samples.land_cover import land_cover_sparse
+from geomm.samples.solar import solar_output
 from geomm.samples.store import SAMPLES, make
 
-__all__ = ["SAMPLES", "building_footprints", "land_cover_sparse", "make", "tree_crowns"]
+__all__ = [
+    "SAMPLES",
+    "building_footprints",
+    "disease_susceptibility",
+    "house_prices",
+    "land_cover_sparse",
+    "make",
+    "solar_output",
+    "tree_crowns",
+]

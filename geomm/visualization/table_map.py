@@ -35,3 +35,22 @@ def draw_row_map(places: NDArray[Any], values: NDArray[Any], spec: TableSpec, pa
     axis.ticklabel_format(useOffset=False, style="plain")
     axis.tick_params(labelsize=7)
     return save_figure(figure, path)
+
+
+def draw_value_map(path: Path, picture: Path) -> Path:
+    """Draw the first band of a map of values, small.
+
+    Args:
+      path: of the map.
+      picture: PNG to write.
+    """
+    from geomm.io.raster import RasterReader
+
+    reader = RasterReader(path)
+    pixels, valid = reader.read_overview(900, [1])
+    figure = new_figure(7, 6)
+    axis = figure.subplots()
+    shown = axis.imshow(np.where(valid, pixels[0], np.nan), cmap="viridis")
+    figure.colorbar(shown, ax=axis, label=f"predicted {reader.info.band_names[0]}")
+    axis.set_axis_off()
+    return save_figure(figure, picture)
