@@ -75,9 +75,9 @@ def choose_columns(
       ConfigError: a kind that there is not.
       DataError: a named column has more texts than a model can tell apart; or no column is left.
     """
-    for name, kind in types.items():
-        if kind not in KINDS:
-            raise ConfigError(f"dataset.types.{name}: found {kind!r}, expected {', '.join(KINDS)}")
+    for name, given in types.items():
+        if given not in KINDS:
+            raise ConfigError(f"dataset.types.{name}: found {given!r}, expected {', '.join(KINDS)}")
     named = {*(fields or ()), *types, *wanted_too}
     names = [name for name in table.columns if fields is None or name in named]
     chosen: dict[str, str] = {}

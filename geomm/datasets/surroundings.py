@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from geomm.errors import ConfigError, DataError, DependencyError, MissingCRSError
 from geomm.io.raster_samples import band_names, metric_crs, nearest_distance, sample_raster
 from geomm.io.tables import Table, points_of, read_table, to_crs
-from geomm.transforms.table import X, Y, RasterVariable, Surroundings
+from geomm.transforms.table import RasterVariable, Surroundings, X, Y
 
 
 def list_rasters(

@@ -272,7 +272,7 @@ class Table:
     def _split(self, rows: Rows, classes: tuple[ClassSpec, ...]) -> Parts:
         way, column = self.how["by"], self.how["column"]
         check_way(way, column=column, placed=rows.geometry is not None)
-        options = {
+        options: dict[str, Any] = {
             "val": float(self.how["val"]),
             "test": float(self.how["test"]),
             "seed": self.split_seed,

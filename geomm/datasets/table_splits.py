@@ -54,7 +54,11 @@ def split_rows(
             f"the rows fall into {len(known)} groups, and the split needs at least {needed}; "
             "choose smaller blocks (dataset.split.block_m), another column, or split.by=random"
         )
-    order = np.arange(len(known)) if ordered or dealt else np.random.default_rng([seed, 71]).permutation(len(known))
+    order = (
+        np.arange(len(known))
+        if ordered or dealt
+        else np.random.default_rng([seed, 71]).permutation(len(known))
+    )
     before = np.cumsum(sizes[order]) - sizes[order]
     part_of = np.full(len(known), TRAIN, np.int8)
     if folds:

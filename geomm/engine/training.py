@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from geomm.engine.at_once import AtOnceRunner
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
+from geomm.engine.rounds import run_rounds
 from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.errors import DataError, GeommError
 from geomm.registry import TASKS, build
@@ -55,7 +57,13 @@ def train(config: dict[str, Any]) -> TrainingResult:
     folder = Path(config["work_dir"])
     _prepare_folder(folder, config)
     with log_to(folder / "train.log"):
-        return _Run(config, folder).train()
+        rounds = run_rounds(config, folder, _train_round)
+        return _Run(config, folder, rounds).train()
+
+
+def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    _prepare_folder(folder, config)
+    return _Run(config, folder).train().metrics
 
 
 def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
@@ -71,9 +79,10 @@ def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
 class _Run:
     """The steps of one run, each a method, in the order of ``train``."""
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path, rounds: Mapping[str, Any] | None = None) -> None:
         self.config = config
         self.folder = folder
+        self.rounds = dict(rounds or {})
         self.schedule = dict(config["schedule"])
         self.runtime = config["runtime"]
         self.task: Task = build(TASKS, config["task"])
@@ -174,7 +183,9 @@ class _Run:
             metrics=self.task.metrics(self.spec),
         )
 
-    def _finish(self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool) -> dict[str, Any]:
+    def _finish(
+        self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool
+    ) -> dict[str, Any]:
         """Load the best weights, evaluate, draw, and write metrics and the package."""
         runner.load_best()
         evaluations, results = {}, {}
@@ -205,12 +216,17 @@ class _Run:
             "seconds": round(seconds, 1),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             **results,
+            **self.rounds,
         }
+        if "folds" in self.rounds and self.task.monitor in self.rounds["folds"]["mean"]:
+            metrics["monitor"]["value"] = self.rounds["folds"]["mean"][self.task.monitor]
         if is_main_process():
             self._write(runner, metrics, evaluations)
         return metrics
 
-    def _write(self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any) -> None:
+    def _write(
+        self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any
+    ) -> None:
         from geomm.packaging import save_package
         from geomm.visualization.curves import draw_curves
 

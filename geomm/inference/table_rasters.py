@@ -23,7 +23,7 @@ from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.raster_samples import band_names
 from geomm.io.raster_stack import StackBand, axes_are_straight, stack_rasters
 from geomm.structures import BandStatistics, RasterSpec
-from geomm.transforms.table import X, Y, TableSpec
+from geomm.transforms.table import TableSpec, X, Y
 
 #: Edge of a tile where none is asked for: pixels are independent, so tiles need not be large nor overlap.
 _TILE_PX = 512
@@ -121,7 +121,11 @@ def _bands(spec: TableSpec, given: dict[str, tuple[str, int]]) -> list[StackBand
     axes = {X: 0, Y: 1} if spec.around.coordinates else {}
     resampling = {item.name: item.resampling for item in spec.around.rasters}
     for column in spec.columns:
-        if column.kind == "date" or column.name.startswith("h3_") or column.name in dict(spec.around.distances):
+        if (
+            column.kind == "date"
+            or column.name.startswith("h3_")
+            or column.name in dict(spec.around.distances)
+        ):
             raise ConfigError(
                 [
                     Problem(
@@ -131,7 +135,9 @@ def _bands(spec: TableSpec, given: dict[str, tuple[str, int]]) -> list[StackBand
                     )
                 ]
             )
-    spec.check_fields(given, [c.name for c in spec.columns if c.name not in axes], "the folder or list of rasters")
+    spec.check_fields(
+        given, [c.name for c in spec.columns if c.name not in axes], "the folder or list of rasters"
+    )
     return [
         StackBand(column.name, None, axis=axes[column.name])
         if column.name in axes
@@ -277,5 +283,3 @@ def _value_table(categories: Sequence[str]) -> tuple[Tensor, Tensor]:
     pairs.sort()
     values = torch.tensor([value for value, _ in pairs], dtype=torch.float64)
     return values, torch.tensor([place for _, place in pairs], dtype=torch.int64)
-
-

@@ -54,9 +54,7 @@ def predict_tables(
     """
     options.check_interval(spec.kind)
     if options.unseen not in ("warn", "raise"):
-        raise ConfigError(
-            [Problem("inference.unseen", f"found {options.unseen!r}, expected warn or raise")]
-        )
+        raise ConfigError([Problem("inference.unseen", f"found {options.unseen!r}, expected warn or raise")])
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(output)

@@ -152,7 +152,7 @@ def _warp(path: str, info: RasterInfo, resampling: str, grid: RasterInfo, folder
 
 def _axis_source(band: StackBand, grid: RasterInfo, folder: Path) -> list[str]:
     """Return a source of one row (or column) of coordinates, stretched over the grid."""
-    a, b, c, d, e, f = grid.georeference.transform
+    a, _, c, _, e, f = grid.georeference.transform
     across = band.axis == 0
     count = grid.width if across else grid.height
     centres = np.arange(count) + 0.5

@@ -23,14 +23,21 @@ def find_class(name: str, path: str = "head.estimator") -> type:
     module, _, last = name.rpartition(".")
     if not module:
         raise ConfigError(
-            [Problem(path, f"found {name!r}, expected a dotted name like sklearn.ensemble.RandomForestRegressor")]
+            [
+                Problem(
+                    path,
+                    f"found {name!r}, expected a dotted name like sklearn.ensemble.RandomForestRegressor",
+                )
+            ]
         )
     try:
         found = importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
         if getattr(error, "name", None) == package:
-            raise DependencyError(f"{path}={name}: {package} is not installed; pip install {package}") from error
+            raise DependencyError(
+                f"{path}={name}: {package} is not installed; pip install {package}"
+            ) from error
         raise ConfigError([Problem(path, f"there is no module {module!r} ({error})")]) from error
     cls = getattr(found, last, None)
     if not inspect.isclass(cls):

@@ -141,7 +141,7 @@ class FullyConnected(TableModel):
 
     @torch.inference_mode()
     def score_batch(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Return (n, K) probabilities or (n, T) learnt values of any number of rows, on the model's device."""
+        """Return (n, K) probabilities or (n, T) learnt values of any number of rows, on its device."""
         device = self.spread.device
         step = _CHUNK.get(device.type, _CHUNK["cpu"])
         found = []
@@ -167,7 +167,7 @@ def _width(embedding: str | int | dict[str, int], column: str, size: int) -> int
         raise ConfigError(
             [Problem("head.embedding", f"found {embedding!r}, expected auto, a width or {{column: width}}")]
         )
-    return min(50, round(1.6 * size**0.56))
+    return min(50, round(1.6 * float(size) ** 0.56))
 
 
 def _class_weight(given: str | Sequence[float] | None, spec: TableSpec) -> Tensor | None:

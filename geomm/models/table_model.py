@@ -61,7 +61,12 @@ class TableModel(BaseModel):
             own, learnt_truth = self.spec.decode(truth), truth
             errors = np.abs(learnt - learnt_truth)
             return [
-                {"prediction": self.spec.decode(learnt), "target": own, "row": np.asarray(row), "errors": errors}
+                {
+                    "prediction": self.spec.decode(learnt),
+                    "target": own,
+                    "row": np.asarray(row),
+                    "errors": errors,
+                }
             ]
         return [{"prediction": learnt, "target": truth, "row": np.asarray(row)}]
 

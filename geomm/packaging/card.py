@@ -14,16 +14,16 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     """Return the card as Markdown (Mitchell et al., "Model Cards for Model Reporting", 2019)."""
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
     lines = [
-        f"# {task.name}: {str(head.get('type', '')).rpartition('.')[2]} over "
-        f"{backbone.get('name') or backbone.get('type', 'no backbone')}",
+        f"# {task.name}: {str(head.get('estimator') or head.get('type', '')).rpartition('.')[2]}"
+        + (f" over {backbone.get('name') or backbone.get('type')}" if backbone else ""),
         "",
         f"Written by geomm {geomm.__version__}. Map with it:",
         "",
-        "    geomm-infer model=model.dlpk input=scene.tif output=out/",
+        f"    geomm-infer model=model.dlpk input={task.example_input} output=out/",
         "",
         "## What it reads and writes",
         "",
-        *(_raster_lines(spec) if isinstance(spec, RasterSpec) else []),
+        *(_raster_lines(spec) if isinstance(spec, RasterSpec) else [*task.describe_spec(spec), ""]),
         "## Training",
         "",
         f"- {metrics.get('epochs')} epochs (best: {metrics.get('best_epoch')}), batches of "
@@ -37,14 +37,30 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
             lines += [f"## Results on the {split} split", "", "| metric | value |", "|---|---|"]
             lines += [f"| {key} | {value:.4f} |" for key, value in metrics[split].items()]
             lines.append("")
-    lines += [
-        "## Limits",
-        "",
-        "It was judged on imagery of the same scenes or export as it was trained on. On another sensor, "
-        "season, ground resolution or region, check its results against samples of your own first.",
-        "",
-    ]
+    lines += _round_lines(metrics)
+    lines += ["## Limits", "", task.limits, ""]
     return "\n".join(lines)
+
+
+def _round_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say what a cross-validation, or another way of splitting, found."""
+    lines: list[str] = []
+    for key in ("folds", "beside"):
+        if key in metrics:
+            found = metrics[key]
+            count = len(found["each"])
+            times = f"{count} folds" if count > 1 else "once"
+            lines += [
+                f"## Split by {found['by']}, {times}",
+                "",
+                "| metric | mean | spread |",
+                "|---|---|---|",
+            ]
+            for name, value in found["mean"].items():
+                spread = found["std"].get(name)
+                lines.append(f"| {name} | {value:.4f} | {'' if spread is None else f'{spread:.4f}'} |")
+            lines.append("")
+    return lines
 
 
 def _raster_lines(spec: RasterSpec) -> list[str]:

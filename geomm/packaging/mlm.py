@@ -20,7 +20,6 @@ _TASKS = {
     "instance_segmentation": "instance-segmentation",
     "classification": "classification",
     "super_resolution": "super-resolution",
-    "tabular": "regression",
 }
 
 
@@ -35,9 +34,11 @@ def model_item(
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     properties: dict[str, Any] = {
         "datetime": now,
-        "mlm:name": f"{architecture} over {backbone.get('name') or backbone.get('type', '')}",
+        "mlm:name": f"{architecture} over {backbone.get('name') or backbone['type']}"
+        if backbone
+        else architecture,
         "mlm:architecture": architecture,
-        "mlm:tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
+        "mlm:tasks": [_kind(spec, task)],
         "mlm:framework": "pytorch",
         "mlm:framework_version": torch.__version__,
         "mlm:total_parameters": metrics.get("parameters"),
@@ -67,6 +68,12 @@ def model_item(
             }
         },
     }
+
+
+def _kind(spec: Any, task: Task) -> str:
+    if task.name == "tabular":
+        return str(spec.kind)
+    return _TASKS.get(task.name, task.name.replace("_", "-"))
 
 
 def _raster_input(spec: RasterSpec) -> dict[str, Any]:

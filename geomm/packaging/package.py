@@ -116,9 +116,10 @@ class Package:
         return self.task.infer(self.model, self.spec, input, output, chosen, model_id=self.model_id)
 
     def __repr__(self) -> str:
-        backbone = self.config.get("backbone", {}).get("name", "")
-        head = self.config.get("head", {}).get("type", "")
-        return f"Package({self.path}, {self.task.name}: {head} over {backbone})"
+        backbone = (self.config.get("backbone") or {}).get("name", "")
+        head = (self.config.get("head") or {}).get("type", "")
+        over = f" over {backbone}" if backbone else ""
+        return f"Package({self.path}, {self.task.name}: {head}{over})"
 
 
 def load_package(path: str | Path) -> Package:

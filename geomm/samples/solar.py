@@ -59,7 +59,10 @@ def _weather(rng: np.random.Generator, days: Any) -> dict[str, Any]:
     for day in range(1, len(days)):
         drift[day] = 0.65 * drift[day - 1] + rng.normal(0, 1)
     turn = np.cos(2 * np.pi * (_season(days) - 0.04))
-    return {"cloud": 1 / (1 + np.exp(-(drift * 0.9 + 0.1 * turn))), "temperature": 5 - 16 * turn - 2.5 * drift}
+    return {
+        "cloud": 1 / (1 + np.exp(-(drift * 0.9 + 0.1 * turn))),
+        "temperature": 5 - 16 * turn - 2.5 * drift,
+    }
 
 
 def _site(rng: np.random.Generator, site: Any, days: Any, weather: dict[str, Any]) -> dict[str, Any]:

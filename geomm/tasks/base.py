@@ -57,6 +57,13 @@ class Task(abc.ABC):
     raster_function: ClassVar[Path | None] = None
     #: Samples a step on a CPU, where the batch size is ``auto``.
     cpu_batch_size: ClassVar[int] = 8
+    #: What the model card shows as an input.
+    example_input: ClassVar[str] = "scene.tif"
+    #: What the model card says of where the model holds.
+    limits: ClassVar[str] = (
+        "It was judged on imagery of the same scenes or export as it was trained on. On another sensor, "
+        "season, ground resolution or region, check its results against samples of your own first."
+    )
 
     def __init__(
         self,
@@ -120,6 +127,10 @@ class Task(abc.ABC):
         model_id: str,
     ) -> PredictionReport:
         """Map inputs with a trained model and write the results."""
+
+    def describe_spec(self, spec: Any) -> list[str]:
+        """Return lines of the model card that say what the model reads and writes."""
+        return []
 
     @abc.abstractmethod
     def emd_keys(self, spec: Any) -> dict[str, Any]:

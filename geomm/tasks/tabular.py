@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from geomm.inference import PredictionReport
 
 #: What ``monitor: auto`` looks at, and which way is better.
-_MONITORS = {"regression": ("RMSE", "less"), "classification": ("log_loss", "less"), "choice": ("F1", "greater")}
+_MONITORS = {
+    "regression": ("RMSE", "less"),
+    "classification": ("log_loss", "less"),
+    "choice": ("F1", "greater"),
+}
 
 
 @TASKS.register_module()
@@ -37,6 +41,11 @@ class Tabular(Task):
 
     name = "tabular"
     cpu_batch_size = 256
+    example_input = "rows.gpkg"
+    limits = (
+        "It was judged on rows of the same table as it was trained on. Rows of one neighbourhood resemble "
+        "each other: the error of a split by blocks of the map is nearer to that in a new place."
+    )
 
     def __init__(
         self,
@@ -96,7 +105,7 @@ class Tabular(Task):
             run.model.learn_spread(run.evaluations["val"][0].rows["errors"])
 
     def draw_figures(self, run: Finished) -> list[Path]:
-        from geomm.visualization.tables import draw_table_figures
+        from geomm.tasks.table_figures import draw_table_figures
 
         return draw_table_figures(run)
 
@@ -125,6 +134,13 @@ class Tabular(Task):
         if are_rasters(inputs):
             return predict_stack(inputs, output, model=model, spec=spec, options=chosen, model_id=model_id)
         return predict_tables(inputs, output, model=model, spec=spec, options=chosen)
+
+    def describe_spec(self, spec: TableSpec) -> list[str]:
+        names = ", ".join(f"{item.name} ({item.kind})" for item in spec.columns)
+        lines = [f"- explained by {names}", f"- predicts {', '.join(item.name for item in spec.targets)}"]
+        if spec.classes:
+            lines.append(f"- classes: {', '.join(item.name for item in spec.classes)}")
+        return lines
 
     def emd_keys(self, spec: TableSpec) -> dict[str, Any]:
         keys: dict[str, Any] = {

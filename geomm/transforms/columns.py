@@ -85,14 +85,14 @@ class Column:
         normal = (own - np.asarray(self.means)) / np.asarray(self.stds)
         if self.missing:
             normal = np.concatenate([normal, absent[:, None]], axis=1)
-        return normal.astype(np.float32)
+        return np.asarray(normal, dtype=np.float32)
 
     def indices(self, values: Any) -> NDArray[np.int64]:
         """Return (n,) int64: ``MISSING``, ``UNSEEN``, or the category's place from 2."""
         import pandas
 
         text = to_text(values, self.text_limit)
-        codes = pandas.Index(self.categories, dtype=object).get_indexer(text)
+        codes = pandas.Index(self.categories, dtype=object).get_indexer(pandas.Index(text))
         found = np.where(codes < 0, UNSEEN, codes + _FIRST)
         return np.where(pandas.isna(text), MISSING, found).astype(np.int64)
 

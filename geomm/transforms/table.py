@@ -214,7 +214,7 @@ class TableSpec:
 
             names = [item.name for item in self.classes]
             text = to_text(table[self.targets[0].name], 200)
-            return pandas.Index(names, dtype=object).get_indexer(text).astype(np.int64)
+            return pandas.Index(names, dtype=object).get_indexer(pandas.Index(text)).astype(np.int64)
         columns = [item.forth(to_numbers(table[item.name], "number", item.name)) for item in self.targets]
         return np.stack(columns, axis=1).astype(np.float32)
 

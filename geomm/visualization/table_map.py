@@ -23,13 +23,14 @@ def draw_row_map(places: NDArray[Any], values: NDArray[Any], spec: TableSpec, pa
     """
     figure = new_figure(7, 6)
     axis = figure.subplots()
+    x, y = places.T
     size = float(np.clip(4000 / max(len(values), 1), 2, 30))
     if spec.classes:
         colors = {item.name: np.array(item.color) / 255 for item in spec.classes}
-        axis.scatter(*places.T, s=size, c=[colors[name] for name in values], linewidths=0)
+        axis.scatter(x, y, s=size, c=[colors[name] for name in values], linewidths=0)
         add_legend(figure, spec.classes)
     else:
-        drawn = axis.scatter(*places.T, s=size, c=values.astype(float), cmap="viridis", linewidths=0)
+        drawn = axis.scatter(x, y, s=size, c=values.astype(float), cmap="viridis", linewidths=0)
         figure.colorbar(drawn, ax=axis, label=f"predicted {spec.targets[0].name}")
     axis.set_aspect("equal", adjustable="datalim")
     axis.ticklabel_format(useOffset=False, style="plain")
