@@ -92,6 +92,15 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.on_error": Choice(("raise", "skip")),
         "dataset.split.val": Number(0, 1),
         "dataset.split.test": Number(0, 1),
+        "dataset.split.by": Choice(("random", "column", "block", "time")),
+        "dataset.split.beside": Choice(("random", "column", "block", "time", None)),
+        "dataset.kind": Choice(("auto", "regression", "classification")),
+        "dataset.transform": Choice(("none", "log", "log1p", "sqrt")),
+        "dataset.raster_resampling": Choice(("nearest", "bilinear")),
+        "dataset.folds": Number(2, 1000, whole=True, optional=True),
+        "dataset.h3": Number(0, 15, whole=True, optional=True),
+        "dataset.most_categories": Number(1, whole=True),
+        "dataset.text_limit": Number(1, whole=True),
     },
     "infer": {
         "trust_code": Flag(),
@@ -104,6 +113,9 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.predict_background": Flag(),
         "inference.progress": Flag(),
         "inference.on_error": Choice(("raise", "skip")),
+        "inference.interval": Number(0, 1, optional=True, above=True),
+        "inference.unseen": Choice(("warn", "raise")),
+        "inference.format": Choice(("auto", "csv", "parquet", "gpkg", "geojson", "fgb", "shp")),
     },
 }
 
@@ -238,6 +250,17 @@ def _source_problems(cfg: DictConfig) -> list[Problem]:
     return [Problem("dataset.images", message)]
 
 
+def _table_problems(cfg: DictConfig) -> list[Problem]:
+    """A table that is neither a sample nor given a path."""
+    if _select(cfg, "dataset.type")[1] != "Table":
+        return []
+    if _select(cfg, "dataset.sample")[1] is not None or _select(cfg, "dataset.path")[1] is not None:
+        return []
+    return [
+        Problem("dataset.path", "a value is required and missing; give dataset.path=… or dataset.sample=…")
+    ]
+
+
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
-    "train": (_class_problems, _task_problems, _source_problems),
+    "train": (_class_problems, _task_problems, _source_problems, _table_problems),
 }

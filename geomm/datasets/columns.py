@@ -85,7 +85,7 @@ def choose_columns(
         if name in leave_out:
             continue
         kind = types.get(name) or detect_kind(table[name])
-        reason = _unusable(table[name], kind, most_categories, text_limit)
+        reason = _unusable(table[name], kind, most_categories, text_limit, named=name in named)
         if reason is None and kind is not None:
             if name in named or not _counts_rows(table[name], kind):
                 chosen[str(name)] = kind
@@ -103,7 +103,7 @@ def choose_columns(
     return chosen
 
 
-def _unusable(series: Any, kind: str | None, most: int, limit: int) -> str | None:
+def _unusable(series: Any, kind: str | None, most: int, limit: int, *, named: bool) -> str | None:
     if kind is None:
         return "is empty"
     if kind == "category":
@@ -111,7 +111,8 @@ def _unusable(series: Any, kind: str | None, most: int, limit: int) -> str | Non
         if distinct > most:
             texts = {text for text in to_text(series.drop_duplicates(), limit) if text is not None}
             distinct = len(texts)
-        if distinct > most or (distinct > 20 and distinct > 0.9 * series.notna().sum()):
+        names_rows = distinct > 20 and distinct > 0.9 * series.notna().sum() and not named
+        if distinct > most or names_rows:
             return f"has {distinct:,} distinct texts in {len(series):,} rows"
     if series.nunique(dropna=False) <= 1:
         return f"is constant ({series.iloc[0]!r})"

@@ -71,10 +71,11 @@ def sample_raster(
 def _at_points(reader: RasterReader, places: Floats, band: int, resampling: str) -> Floats:
     import rasterio
 
-    inverse = ~rasterio.Affine(*reader.info.georeference.transform)
-    col, row = inverse * (places[:, 0], places[:, 1])
+    a, b, c, d, e, f = tuple(~rasterio.Affine(*reader.info.georeference.transform))[:6]
+    col = a * places[:, 0] + b * places[:, 1] + c
+    row = d * places[:, 0] + e * places[:, 1] + f
     if resampling == "bilinear":
-        return _bilinear(reader, np.asarray(col) - 0.5, np.asarray(row) - 0.5, band)
+        return _bilinear(reader, col - 0.5, row - 0.5, band)
     return _pick(reader, np.floor(col), np.floor(row), band)
 
 

@@ -239,6 +239,8 @@ class RowWriter:
         import pyarrow.parquet
         from pyarrow import csv
 
+        if kind == "text" and self.layout.geometry is not None:
+            batch = _with_text_geometry(batch, self.layout.geometry)
         if self._sink is None:
             schema = batch.schema
             if kind == "text":
@@ -301,6 +303,16 @@ class RowWriter:
 
 class _Stop:
     """Tells the writing thread to give up."""
+
+
+def _with_text_geometry(batch: Any, name: str) -> Any:
+    """Return a batch whose geometries are well-known text, as text tables can hold them."""
+    import pyarrow
+    import shapely
+
+    shapes = shapely.from_wkb(batch.column(name).to_numpy(zero_copy_only=False))
+    texts = pyarrow.array(shapely.to_wkt(shapes, rounding_precision=-1), pyarrow.string(), from_pandas=True)
+    return batch.set_column(batch.schema.names.index(name), "geometry", texts)
 
 
 def _geo(layout: RowsLayout) -> dict[str, Any]:

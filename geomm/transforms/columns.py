@@ -149,7 +149,7 @@ def _dates(series: Any, name: str) -> Floats:
     wrong = absent & ~_absent(series)
     if wrong.any():
         raise DataError(f"column {name!r}: {series[wrong].iloc[0]!r} is no date; write dates as 2024-05-31")
-    seconds = times.dt.as_unit("ns").astype("int64").to_numpy() / 1e9
+    seconds = times.dt.as_unit("ms").astype("int64").to_numpy() / 1e3
     return np.where(absent, np.nan, seconds)
 
 
@@ -193,7 +193,9 @@ def date_parts(seconds: Floats, parts: Sequence[str]) -> Floats:
     """
     import pandas
 
-    times = pandas.DatetimeIndex(pandas.to_datetime(seconds, unit="s"))
+    # Whole milliseconds: as nanoseconds, a float of today's seconds is off by hundreds of them.
+    moments = np.rint(np.asarray(seconds, np.float64) * 1e3).astype("datetime64[ms]")
+    times = pandas.DatetimeIndex(moments)
     columns = []
     for part in parts:
         if part == "elapsed":

@@ -41,6 +41,7 @@ def draw_actual_predicted(
         left.set(xlabel=f"actual {target.name}", ylabel=f"predicted {target.name}")
         right.hist(found - truth, bins=40, color=_BLUE)
         right.axvline(0, color="grey", linewidth=0.8)
+        right.locator_params(axis="x", nbins=5)
         right.set(xlabel=f"predicted minus actual {target.name}", ylabel="rows")
     text = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if "/" not in name)
     figure.suptitle(text, fontsize=9)

@@ -8,6 +8,7 @@ import torch
 from geomm.config.compose import compose, hydra_session
 from geomm.errors import ConfigError, GeommError
 from geomm.inference import ClassMapOptions, InferenceOptions, RasterOptions
+from geomm.inference.table_options import TabularOptions
 
 
 @pytest.mark.parametrize("window, tile", [(16, 256), (128, 256), (200, 400), (900, 1024)])
@@ -41,7 +42,12 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
 
 @pytest.mark.parametrize(
     "name, options",
-    [("default", InferenceOptions), ("raster", RasterOptions), ("segmentation", ClassMapOptions)],
+    [
+        ("default", InferenceOptions),
+        ("raster", RasterOptions),
+        ("segmentation", ClassMapOptions),
+        ("tabular", TabularOptions),
+    ],
 )
 def test_options_and_their_config_group_have_the_same_names_and_defaults(name, options):
     with hydra_session():
