@@ -167,7 +167,8 @@ def _width(embedding: str | int | dict[str, int], column: str, size: int) -> int
         raise ConfigError(
             [Problem("head.embedding", f"found {embedding!r}, expected auto, a width or {{column: width}}")]
         )
-    return min(50, round(1.6 * float(size) ** 0.56))
+    width: float = 1.6 * size**0.56
+    return min(50, round(width))
 
 
 def _class_weight(given: str | Sequence[float] | None, spec: TableSpec) -> Tensor | None:

@@ -69,6 +69,7 @@ class SklearnModel(TableModel):
         """
         batch = rows.__getitems__(range(len(rows)))
         self.estimator = build_estimator(self.name, self.kwargs, seed=self.seed)
+        self._check_kind()
         features = self.features(Encoded(batch["numbers"], batch["categories"]))
         target = batch["target"]
         if target.ndim == 2 and target.shape[1] == 1:
@@ -81,6 +82,23 @@ class SklearnModel(TableModel):
                 f"{self.name} cannot be trained on this {self.spec.kind} ({reason}); "
                 "give an estimator of that kind, or other head.kwargs"
             ) from error
+
+    def _check_kind(self) -> None:
+        """Check that a classifier is to learn classes, and a regressor quantities.
+
+        Raises:
+          DataError: it is the other way round, which an estimator itself need not notice.
+        """
+        from sklearn.base import is_classifier, is_regressor
+
+        other = is_regressor(self.estimator) if self.spec.classes else is_classifier(self.estimator)
+        if other or not (hasattr(self.estimator, "fit") and hasattr(self.estimator, "predict")):
+            wanted = "Classifier" if self.spec.classes else "Regressor"
+            raise DataError(
+                f"{self.name} cannot be trained on the {self.spec.kind} of {self.spec.targets[0].name!r}; "
+                f"give a {wanted.lower()}, such as head.estimator=sklearn.ensemble.RandomForest{wanted}, or "
+                "say what the target is with dataset.kind"
+            )
 
     def features(self, encoded: Encoded) -> NDArray[np.float32]:
         """Return (n, F) numbers as the estimator takes them."""

@@ -5,8 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomm.datasets.table_splits import TEST, TRAIN, VAL, block_units, check_way, named_parts, random_units
-from geomm.datasets.table_splits import split_rows
+from geomm.datasets.table_splits import (
+    TEST,
+    TRAIN,
+    VAL,
+    block_units,
+    check_way,
+    named_parts,
+    random_units,
+    split_rows,
+)
 from geomm.errors import ConfigError, DataError
 
 

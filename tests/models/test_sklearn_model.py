@@ -85,10 +85,25 @@ def test_the_seed_decides_the_forest():
     assert build_estimator("sklearn.ensemble.RandomForestRegressor", kwargs, seed=7).random_state == 1
 
 
-def test_an_estimator_of_the_other_kind_is_named():
-    model = SklearnModel(spec=REGRESSION, estimator="sklearn.linear_model.LogisticRegression")
-    with pytest.raises(DataError, match="LogisticRegression cannot be trained on this regression"):
-        model.fit_at_once(TableRows(ENCODED, VALUES[:, :1], np.arange(120)))
+@pytest.mark.parametrize(
+    "spec, estimator, target",
+    [
+        (REGRESSION, "sklearn.tree.DecisionTreeClassifier", VALUES),
+        (CLASSES, "sklearn.tree.DecisionTreeRegressor", LABELS),  # would fit, and say nonsense
+        (CLASSES, "sklearn.preprocessing.StandardScaler", LABELS),
+    ],
+)
+def test_an_estimator_of_the_other_kind_is_named(spec, estimator, target):
+    model = SklearnModel(spec=spec, estimator=estimator)
+    with pytest.raises(DataError, match=rf"{estimator} cannot be trained on the {spec.kind} of 't'"):
+        model.fit_at_once(TableRows(ENCODED, target, np.arange(120)))
+
+
+def test_what_an_estimator_refuses_is_named():
+    tree = "sklearn.tree.DecisionTreeRegressor"
+    model = SklearnModel(spec=REGRESSION, estimator=tree, kwargs={"max_depth": -1})
+    with pytest.raises(DataError, match=r"DecisionTreeRegressor cannot be trained on this .*max_depth"):
+        model.fit_at_once(TableRows(ENCODED, VALUES, np.arange(120)))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +122,8 @@ def test_a_wrong_name_or_argument_is_named(name, kwargs, error, said):
 
 
 def test_foreign_types_are_neither_written_nor_read():
-    from skops.io import dumps
     from sklearn.preprocessing import FunctionTransformer
+    from skops.io import dumps
 
     harmful = dumps(FunctionTransformer(torch.save))
     model = SklearnModel(spec=REGRESSION, estimator="sklearn.linear_model.Ridge")
