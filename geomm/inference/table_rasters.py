@@ -102,7 +102,7 @@ def predict_stack(
         folder,
         score=pixel_score(model, spec, share),
         spec=raster_spec,
-        products=_products(spec, raster_spec, chosen, share),
+        products=_products(model, spec, raster_spec, chosen, share),
         options=chosen,
         model_id=model_id,
     )
@@ -162,10 +162,11 @@ def _raster_spec(spec: TableSpec, bands: Sequence[StackBand], grid: RasterInfo) 
 
 
 def _products(
-    spec: TableSpec, raster_spec: RasterSpec, options: TabularOptions, share: float | None
+    model: Any, spec: TableSpec, raster_spec: RasterSpec, options: TabularOptions, share: float | None
 ) -> MapProducts:
     if spec.classes:
-        chosen = ClassMapOptions(probabilities=options.probabilities, preview=options.preview)
+        wanted = options.probabilities and model.gives_probabilities
+        chosen = ClassMapOptions(probabilities=wanted, preview=options.preview)
         return ClassMap(raster_spec, chosen)
     names = [item.name for item in spec.targets]
     if share is not None:
