@@ -23,10 +23,9 @@ class TabularOptions(RasterOptions):
     distances: Mapping[str, str] | None = None
     grid: str | None = None
 
-    #: Rows a batch, where it is ``auto``.
     def rows_a_batch(self) -> int:
         """Return how many rows are read, predicted and written at a time."""
-        return 65536 if self.batch_size == "auto" else int(self.batch_size)
+        return 16384 if self.batch_size == "auto" else int(self.batch_size)
 
     def check_interval(self, kind: str) -> float | None:
         """Return the share of true values that an interval holds, None where none is asked for.

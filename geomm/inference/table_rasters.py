@@ -96,6 +96,10 @@ def predict_stack(
         tile_px=options.tile_px or _TILE_PX,
         overlap_px=0 if options.overlap_px is None else options.overlap_px,
         rasters=None,
+        # A tile is a quarter of a million rows: on a CPU, more at a time only leave its cache.
+        batch_size=1
+        if options.batch_size == "auto" and options.resolve_device().type == "cpu"
+        else options.batch_size,
     )
     report = predict_rasters(
         scene,

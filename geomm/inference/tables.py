@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.surroundings import list_rasters, surrounding_columns
 from geomm.errors import ConfigError, DataError, Problem, did_you_mean
+from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scenes import output_names
@@ -69,7 +70,8 @@ def predict_tables(
             raise DataError(f"{path}: its result would take its own place; give another output folder")
         if options.skip_existing and target.exists():
             return None
-        return _Prediction(path, target, model, spec, options).run()
+        with reused_memory(options.resolve_device()):
+            return _Prediction(path, target, model, spec, options).run()
 
     return predict_each(found, predict, what="tables", unit="rows", on_error=options.on_error)
 

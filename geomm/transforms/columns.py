@@ -122,7 +122,8 @@ def to_numbers(values: Any, kind: str, name: str) -> Floats:
         words = series.map(lambda item: TRUTHS.get(item.strip().lower(), item) if _is_text(item) else item)
         series = words.map(lambda item: float(item) if isinstance(item, bool | np.bool_) else item)
     numbers = pandas.to_numeric(series, errors="coerce").astype("float64").to_numpy(na_value=np.nan)
-    wrong = np.isnan(numbers) & ~_absent(series)
+    # What is a number already cannot be something else.
+    wrong = np.isnan(numbers) & ~_absent(series) if series.dtype == object else np.zeros(1, bool)
     if wrong.any():
         found = series[wrong].iloc[0]
         raise DataError(

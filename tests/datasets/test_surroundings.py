@@ -52,7 +52,7 @@ def test_cells_of_h3():
     places = np.array([Point(15.0, 50.0), None], object)
     columns = surrounding_columns(table(places, "EPSG:4326"), Surroundings(h3=5))
     assert columns["h3_5"].tolist() == [h3.latlng_to_cell(50.0, 15.0, 5), None]
-    with pytest.raises(MissingCRSError, match="dataset.h3 needs the layer's CRS"):
+    with pytest.raises(MissingCRSError, match=r"dataset.h3 needs the layer's CRS"):
         surrounding_columns(table(places, None), Surroundings(h3=5))
 
 
