@@ -26,6 +26,8 @@ DRIVERS = {
     ".shp": "ESRI Shapefile",
     ".fgb": "FlatGeobuf",
 }
+#: Rows a group of a Parquet file, at least.
+_ROW_GROUP = 65536
 _NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
 
@@ -119,7 +121,8 @@ class RowReader:
     def _parquet_batches(self) -> Iterator[Any]:
         import pyarrow.parquet
 
-        with pyarrow.parquet.ParquetFile(self.path) as file:
+        # A buffer, else the reader holds whole row groups, which may be the whole file.
+        with pyarrow.parquet.ParquetFile(self.path, buffer_size=2**20, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=self.batch_rows)
 
     def _features_layout(self) -> RowsLayout:
@@ -202,6 +205,7 @@ class RowWriter:
         self._work = path.with_name(f".{path.name}.part")
         self._target = self._work / path.name
         self._sink: Any = None
+        self._waiting: list[Any] = []
         self._queue: queue.Queue[Any] = queue.Queue(2)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -226,6 +230,8 @@ class RowWriter:
                 self._put(None if kind is None else _Stop())
                 self._thread.join()
             elif self._sink is not None:
+                if kind is None:
+                    self._write_group()
                 self._sink.close()
             if kind is None:
                 self._raise()
@@ -252,7 +258,20 @@ class RowWriter:
                     schema = schema.with_metadata({**(schema.metadata or {}), **extra})
                 self._sink = pyarrow.parquet.ParquetWriter(self._target, schema)
             self._schema = schema
-        self._sink.write_batch(batch.cast(self._schema) if kind == "parquet" else batch)
+        if kind == "text":
+            self._sink.write_batch(batch)
+            return
+        self._waiting.append(batch.cast(self._schema))
+        if sum(item.num_rows for item in self._waiting) >= _ROW_GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Write what waits as a row group: the writer's own buffer would hold a million rows."""
+        import pyarrow
+
+        if self._waiting:
+            self._sink.write_table(pyarrow.Table.from_batches(self._waiting))
+            self._waiting = []
 
     def _feed(self, batch: Any) -> None:
         """Hand a batch to GDAL, which pulls batches in a thread of its own."""

@@ -68,4 +68,4 @@ def test_fields_give_places():
 
 
 def test_nothing_is_looked_up_where_nothing_is_asked_for():
-    assert surrounding_columns(table(None or PLACES), Surroundings()) == {}
+    assert surrounding_columns(table(), Surroundings()) == {}
