@@ -20,7 +20,8 @@ from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
 from geomm.inference.table_options import TabularOptions
-from geomm.io.table_stream import DRIVERS, RowReader, RowsLayout, RowWriter, geometries, with_columns
+from geomm.io.table_stream import RowReader, RowsLayout, geometries, with_columns
+from geomm.io.table_writer import DRIVERS, RowWriter
 from geomm.io.tables import Table, credible_crs, find_tables, is_connection, points_of
 from geomm.transforms.columns import to_numbers
 from geomm.transforms.table import Encoded, Surroundings, TableSpec

@@ -7,7 +7,8 @@ import pytest
 from shapely import Point
 
 from geomm.errors import DataError
-from geomm.io.table_stream import RowReader, RowWriter, geometries, with_columns
+from geomm.io.table_stream import RowReader, geometries, with_columns
+from geomm.io.table_writer import RowWriter
 from geomm.io.tables import credible_crs, find_tables, read_table, read_tables, to_crs
 
 FEATURES = ("gpkg", "geojson", "fgb", "shp", "parquet")
