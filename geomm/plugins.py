@@ -20,7 +20,25 @@ from geomm.registry import GROUPS, Kind
 
 ENTRY_POINT_GROUP = "geomm.plugins"
 #: Constructor arguments that geomm fills in while building, and that no config holds.
-WIRED = frozenset({"augment", "features", "in_channels", "in_index", "num_classes", "seed", "spec", "task"})
+WIRED = frozenset(
+    {
+        "augment",
+        "channels",
+        "features",
+        "in_channels",
+        "in_chans",
+        "in_index",
+        "num_classes",
+        "out_channels",
+        "scale",
+        "seed",
+        "spec",
+        "target",
+        "task",
+        "upscale",
+        "upscale_factor",
+    }
+)
 
 
 def installed_plugins() -> tuple[str, ...]:

@@ -59,6 +59,11 @@ class Georeference:
         a, b, c, d, e, f = self.transform
         return replace(self, transform=(a / scale, b / scale, c, d / scale, e / scale, f))
 
+    def coarser(self, scale: int) -> Georeference:
+        """Return the georeference of a grid whose pixels are ``scale`` times as long and wide."""
+        a, b, c, d, e, f = self.transform
+        return replace(self, transform=(a * scale, b * scale, c, d * scale, e * scale, f))
+
     def shifted(self, col: float, row: float) -> Georeference:
         """Return the georeference of the grid whose origin is at (col, row) of this one."""
         a, b, c, d, e, f = self.transform
@@ -124,6 +129,7 @@ class RasterSpec:
       map_space: True where imagery is seen from above, so that any flip or quarter turn is a
         plausible image; False for oblique imagery and photos.
       class_pixels: training pixels a class, None where they were not counted.
+      scale: pixels of the model's output along an edge of a pixel of its input.
     """
 
     bands: tuple[int, ...]
@@ -138,6 +144,7 @@ class RasterSpec:
     crs: str | None = None
     map_space: bool = True
     class_pixels: tuple[int, ...] | None = None
+    scale: int = 1
 
     @property
     def in_channels(self) -> int:
@@ -162,6 +169,7 @@ class RasterSpec:
             "crs": self.crs,
             "map_space": self.map_space,
             "class_pixels": None if self.class_pixels is None else list(self.class_pixels),
+            "scale": self.scale,
         }
 
     @classmethod
@@ -186,7 +194,8 @@ class RasterSample:
       mask: (H, W) uint8 class indices with ``IGNORE_INDEX``; None where the task has no mask.
       georeference: of the window's upper left corner, None for images without one.
       name: source file and window, for messages and figures.
-      extras: what further tasks carry (boxes, polygons, a target image), by name.
+      extras: what further tasks carry, by name: ``boxes`` (N, 4), or ``coarse`` (C, H / s, W / s) with
+        ``coarse_valid``, the same ground on a coarser grid.
     """
 
     image: NDArray[Any]

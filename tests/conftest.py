@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test is judged by its time.
+settings.register_profile("geomm", deadline=None)
+settings.load_profile("geomm")
 
 ROOT = Path(__file__).resolve().parent.parent
 # Two test processes share two cores; a second thread each makes both several times slower.

@@ -3,39 +3,44 @@
 import pytest
 
 import geomm
-from geomm.config.compose import compose, config_dir, hydra_session
-from geomm.config.rules import task_name
+from geomm.config import compose
+from geomm.config.compose import config_dir, hydra_session
 from geomm.samples import make
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+#: What makes any experiment short …
+SHORT = ["schedule.epochs=1", "schedule.batch_size=2", "runtime.workers=0", "tracking=none"]
+#: … and what makes one of a task short.
+TASK = {
+    "segmentation": ["dataset.windows_per_epoch=4", "dataset.window_px=64"],
+    "super_resolution": ["dataset.windows_per_epoch=4", "dataset.window_px=32", "head.num_blocks=1"],
+}
+#: Options of the map, and how many files it has.
+MAPS = {"segmentation": ({"polygons": True}, 3), "super_resolution": ({}, 2)}
 
 
-def of_task(task):
-    """Return the experiments whose run has this task."""
+def composed(name):
     with hydra_session():
-        return [n for n in EXPERIMENTS if task_name(compose("train", [f"experiment={n}"])) == task]
+        return compose("train", [f"experiment={name}"])
 
 
-SHORT = [
-    "schedule.epochs=1",
-    "schedule.batch_size=2",
-    "dataset.windows_per_epoch=4",
-    "dataset.window_px=64",
-    "runtime.workers=0",
-    "tracking=none",
-]
+def of_task(*tasks):
+    """Return the experiments whose run has one of these tasks."""
+    return [name for name in EXPERIMENTS if geomm.config.rules.task_name(composed(name)) in tasks]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", of_task("segmentation"))
+@pytest.mark.parametrize("name", of_task(*TASK))
 def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
-    package = geomm.train([f"experiment={name}", *SHORT, f"work_dir={tmp_path / 'run'}"])
-    scene = make(name)["unseen"]
-    report = package.predict(scene, output=tmp_path / "map", polygons=True, device="cpu")
+    sample = composed(name).dataset.sample
+    task = geomm.config.rules.task_name(composed(name))
+    package = geomm.train([f"experiment={name}", *SHORT, *TASK[task], f"work_dir={tmp_path / 'run'}"])
+    options, files = MAPS[task]
+    report = package.predict(make(sample)["unseen"], output=tmp_path / "map", device="cpu", **options)
     assert report.failed == []
     assert all(path.is_file() for path in report.outputs)
-    assert len(report.outputs) == 3
+    assert len(report.outputs) == files
 
 
 @pytest.mark.slow

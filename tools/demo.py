@@ -34,8 +34,10 @@ def main() -> int:
         return status
     metrics = json.loads((RUN / "metrics.json").read_text(encoding="utf-8"))
     name = Path(unseen).stem
+    share = crown_iou(OUT / f"{name}.tif", scenes["unseen_labels"])
     print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes.")
     print(f"  {metrics['monitor']['name']} on held-back blocks: {metrics['monitor']['value']:.3f}")
+    print(f"  IoU of tree crowns in {name}, which was not trained on: {share:.3f}")
     print("Look at")
     for what, path in (
         ("the map", OUT / f"{name}.tif"),
@@ -47,6 +49,19 @@ def main() -> int:
     ):
         print(f"  {what:<13} {path.resolve()}")
     return 0
+
+
+def crown_iou(class_map: Path, labels: str) -> float:
+    """Return the IoU of the mapped crowns with those that people drew."""
+    from geomm.io.raster import RasterReader
+    from geomm.io.vector import VectorLabels
+    from geomm.structures import PixelWindow
+
+    reader = RasterReader(class_map)
+    whole = PixelWindow(0, 0, reader.info.width, reader.info.height)
+    found = reader.read(whole)[0][0] == 1  # the value of the only class beside the background
+    drawn = VectorLabels.open(labels, reader.info, label_field=None).burn(whole, 1, fill=0) == 1
+    return float((found & drawn).sum() / (found | drawn).sum())
 
 
 if __name__ == "__main__":

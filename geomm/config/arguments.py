@@ -26,7 +26,19 @@ _REGISTRIES = {
     "hooks.": HOOKS,
 }
 #: Keys that geomm itself reads beside a type's own arguments.
-_OURS = {"type", "tasks", "name", "stages", "output_stride", "share"}
+_OURS = {
+    "type",
+    "tasks",
+    "name",
+    "stages",
+    "output_stride",
+    "share",
+    "scale",
+    "residual",
+    "multiple_px",
+    "checkpoint",
+    "adversarial",
+}
 
 
 def check_arguments(config: Mapping[str, Any]) -> None:

@@ -85,6 +85,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "runtime.plain_progress": Flag(),
         "task.monitor_rule": Choice(("greater", "less")),
         "task.mixup": Number(0),
+        "head.scale": Number(2, 8, whole=True),
+        "head.residual": Flag(),
         "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
         "dataset.balance": Number(0, 1),
@@ -106,6 +108,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "trust_code": Flag(),
         "inference.tile_px": Number(1, 65536, whole=True, words=("auto",), optional=True),
         "inference.overlap_px": Number(0, 65536, whole=True, words=("auto",), optional=True),
+        "inference.margin_px": Number(0, 32768, whole=True),
         "inference.batch_size": Number(1, whole=True, words=("auto",)),
         "inference.probabilities": Flag(),
         "inference.polygons": Flag(),
@@ -124,6 +127,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "train": (
         "dataset.images",
         "dataset.labels",
+        "head.checkpoint",
         "dataset.val_images",
         "dataset.val_labels",
         "dataset.root",
@@ -207,7 +211,7 @@ def _task_problems(cfg: DictConfig) -> list[Problem]:
     """A head that does not serve the task, a dataset that does not feed it."""
     problems = []
     task = task_name(cfg)
-    for group, verb in (("head", "serves"), ("dataset", "feeds")):
+    for group, verb in (("head", "serves"), ("dataset", "feeds"), ("loss", "serves")):
         tasks = _select(cfg, f"{group}.tasks")[1]
         if tasks and task and task not in tasks:
             kind = _select(cfg, f"{group}.type")[1]

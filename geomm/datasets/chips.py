@@ -20,7 +20,7 @@ from geomm.datasets.overlaps import covered_by_later, group_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import Export, read_export
 from geomm.io.raster import RasterReader
-from geomm.io.raster_info import read_info
+from geomm.io.raster_info import RasterInfo, read_info
 from geomm.registry import DATASETS
 from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
@@ -124,11 +124,13 @@ class Chips:
     def _usable(self, export: Export) -> dict[ChipPaths, set[int]]:
         """Return the chips whose files fit together, and the values in each one's label."""
         good: dict[ChipPaths, set[int]] = {}
+        first: RasterInfo | None = None
         for image, label in export.pairs:
             try:
-                problem = self._problem(image, label)
+                problem = self._problem(image, label, first)
                 if problem is None:
                     good[str(image), str(label)] = self._labels.values(str(label))
+                    first = first or read_info(image)
             except DataError as error:
                 problem = f"corrupt chip: {error}"
             if problem is not None:
@@ -137,12 +139,18 @@ class Chips:
             raise DataError(f"{self.root}: none of the {len(export.pairs)} chips can be used")
         return good
 
-    def _problem(self, image: Path, label: Path | None) -> str | None:
+    def _problem(self, image: Path, label: Path | None, first: RasterInfo | None) -> str | None:
         if label is None or not label.is_file():
             return f"chip without a label: {image}"
         if not image.is_file():
             return f"label without an image: {label}"
-        return self._labels.problem(label, read_info(image))
+        info = read_info(image)
+        if first is not None and self.bands is None and len(info.image_bands) != len(first.image_bands):
+            return (
+                f"chip of other bands: {image} has {len(info.image_bands)}, {first.path} has "
+                f"{len(first.image_bands)}; choose common ones with dataset.bands"
+            )
+        return self._labels.problem(label, info)
 
     def _scan(self, paths: Sequence[ChipPaths], bands: Sequence[int], table: LabelTable) -> list[Chip]:
         """Return the chips whose pixels can be read, with what was found in each."""

@@ -20,8 +20,9 @@ from geomm.datasets.blocks import (
     scan_key,
     scan_scene,
 )
-from geomm.datasets.labels import Classes, LabelTable, make_table
-from geomm.datasets.scene_files import OpenScene, Paths, check_alike, label_values, open_scenes
+from geomm.datasets.labels import Classes, LabelTable
+from geomm.datasets.scene_files import OpenScene, Paths, check_alike
+from geomm.datasets.targets import MaskTarget, SceneTarget
 from geomm.datasets.windows import BlockWindows, RandomWindows, Scene
 from geomm.errors import DataError
 from geomm.registry import DATASETS
@@ -57,6 +58,7 @@ class GeoTiffScenes:
       on_error: ``raise``, or ``skip`` to leave out scenes that cannot be used, with a warning.
       augment: transforms of training windows, filled in from the task.
       seed: of every random choice.
+      target: what windows are to teach, filled in from the task; a class for every pixel by default.
     """
 
     def __init__(
@@ -81,11 +83,16 @@ class GeoTiffScenes:
         on_error: str = "raise",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
+        target: SceneTarget | None = None,
     ) -> None:
         self.images, self.labels, self.sample = images, labels, sample
-        self.label_field, self.classes, self.background = label_field, classes, background
+        self.target = target or MaskTarget(
+            label_field=label_field, classes=classes, background=background, all_touched=all_touched
+        )
+        self.background = background
         self.bands, self.window_px, self.windows_per_epoch = bands, window_px, windows_per_epoch
-        self.balance, self.all_touched, self.on_error = balance, all_touched, on_error
+        self.balance, self.skip_errors = balance, on_error == "skip"
+        self._scan_options = [label_field, all_touched]
         self.split_options = {
             "val": 0.2,
             "test": 0.0,
@@ -112,14 +119,13 @@ class GeoTiffScenes:
         first = opened[0].reader.info
         bands = first.select_bands(self.bands)
         check_alike(opened, bands, all_bands=self.bands is None)
-        values = label_values(opened, cache, skip_errors=self.on_error == "skip")
-        labels = [scene.labels for scene in opened]
-        table = make_table(labels, values, classes=self.classes, background=self.background)
+        table = self.target.settle(opened, cache, skip_errors=self.skip_errors)
         self._scenes = self._assign(*self._scan_all(opened, bands, cache))
-        self.spec = self._describe(bands, table)
-        self._check_classes()
-        self._make_datasets()
-        self._say()
+        spec = self._describe(bands, table)
+        _check_classes(spec)
+        self._make_datasets(spec)
+        self._say(spec)
+        self.spec = self.target.describe(spec)
         return self.spec
 
     def split(self, name: str) -> Dataset[RasterSample]:
@@ -134,7 +140,8 @@ class GeoTiffScenes:
             from geomm.samples.store import samples_folder
 
             made = make(self.sample, samples_folder())
-            images, labels = images or made["images"], labels or made["labels"]
+            images = images or made["images"]
+            labels = labels or (made["labels"] if self.target.labelled else None)
         if images is None:
             raise DataError("dataset.images: no scenes given; name a file, a glob or a folder")
         roles = (
@@ -146,14 +153,7 @@ class GeoTiffScenes:
             scene
             for role, (scenes, their_labels) in enumerate(roles)
             if scenes is not None
-            for scene in open_scenes(
-                scenes,
-                their_labels,
-                label_field=self.label_field,
-                all_touched=self.all_touched,
-                skip_errors=self.on_error == "skip",
-                role=role,
-            )
+            for scene in self.target.open(scenes, their_labels, skip_errors=self.skip_errors, role=role)
         ]
 
     def _scan_all(
@@ -166,7 +166,7 @@ class GeoTiffScenes:
                 scans.append(self._scan(scene, bands, cache))
                 kept.append(scene)
             except DataError as error:
-                if self.on_error != "skip":
+                if not self.skip_errors:
                     raise
                 _LOG.warning("left out: %s", error)
         for role in sorted({scene.role for scene in opened} - {scene.role for scene in kept}):
@@ -179,7 +179,7 @@ class GeoTiffScenes:
         wanted = self.split_options["block_px"]
         automatic = wanted in (None, "auto")
         size = block_size(info.width, info.height, self.window_px) if automatic else int(wanted)
-        key = scan_key(reader, labels, [list(bands), size, self.seed, self.label_field, self.all_touched])
+        key = scan_key(reader, labels, [list(bands), size, self.seed, *self._scan_options])
         file = cache / f"scan_{key}.npz"
         if file.is_file():
             try:
@@ -237,21 +237,7 @@ class GeoTiffScenes:
             class_pixels=tuple(int(n) for n in pixels),
         )
 
-    def _check_classes(self) -> None:
-        assert self.spec.class_pixels is not None
-        empty = [
-            spec.name
-            for spec, count in zip(self.spec.classes, self.spec.class_pixels, strict=True)
-            if not count
-        ]
-        if empty:
-            raise DataError(
-                f"no training pixel of class {', '.join(empty)}: its labels lie on nodata, outside the "
-                "scenes or in validation blocks only; label more, or set a smaller dataset.split.block_px"
-            )
-
-    def _make_datasets(self) -> None:
-        spec = self.spec
+    def _make_datasets(self, spec: RasterSpec) -> None:
         labelled = sum(int(scene.scan.classes[scene.splits == 0].sum()) for scene in self._scenes)
         count = self.windows_per_epoch
         if count == "auto":
@@ -263,17 +249,21 @@ class GeoTiffScenes:
                 window_px=spec.window_px,
                 count=int(count),
                 balance=self.balance,
-                augment=Compose(self.augment, map_space=spec.map_space),
+                finish=self.target.finish(Compose(self.augment, map_space=spec.map_space)),
                 seed=self.seed,
             )
         }
         for name in ("val", "test"):
             self._datasets[name] = BlockWindows(
-                self._scenes, bands=spec.bands, window_px=spec.window_px, split=name
+                self._scenes,
+                bands=spec.bands,
+                window_px=spec.window_px,
+                split=name,
+                finish=self.target.finish(Compose({})),
+                seed=self.seed,
             )
 
-    def _say(self) -> None:
-        spec = self.spec
+    def _say(self, spec: RasterSpec) -> None:
         totals = [
             sum(scene.scan.classes[scene.splits == index].sum(0) for scene in self._scenes)
             for index in range(len(SPLITS))
@@ -297,3 +287,18 @@ class GeoTiffScenes:
                 item.name,
                 ", ".join(f"{n:,} px {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
             )
+
+
+def _check_classes(spec: RasterSpec) -> None:
+    """Check that every class can be learnt.
+
+    Raises:
+      DataError: a class has no training pixel.
+    """
+    assert spec.class_pixels is not None
+    empty = [item.name for item, count in zip(spec.classes, spec.class_pixels, strict=True) if not count]
+    if empty:
+        raise DataError(
+            f"no training pixel of class {', '.join(empty)}: its labels lie on nodata, outside the "
+            "scenes or in validation blocks only; label more, or set a smaller dataset.split.block_px"
+        )

@@ -21,6 +21,7 @@ from geomm.structures import (
     MAX_CLASSES,
     ClassSpec,
     PixelWindow,
+    RasterSample,
     class_color,
     make_classes,
 )
@@ -45,6 +46,15 @@ class SceneLabels:
     raster: RasterReader | None = None
     all_touched: bool = False
     table: LabelTable | None = None
+
+    #: Windows begin at multiples of this many pixels …
+    step_px = 1
+    #: … from this column and row on.
+    offset_px = (0, 0)
+
+    def extend(self, sample: RasterSample, window: PixelWindow, bands: Sequence[int]) -> RasterSample:
+        """Add what a window's sample carries beside its mask."""
+        return sample
 
     @property
     def path(self) -> str:

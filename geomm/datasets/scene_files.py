@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from geomm.datasets.blocks import fingerprint
-from geomm.datasets.labels import SceneLabels, distinct_values, is_vector, open_labels
+from geomm.datasets.labels import SceneLabels, distinct_values, is_vector
 from geomm.errors import DataError
 from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS, expand
 from geomm.io.raster import RasterReader, same_crs
@@ -37,39 +37,26 @@ class OpenScene:
 
 
 def open_scenes(
-    images: Paths,
-    labels: Paths,
-    *,
-    label_field: str | None,
-    all_touched: bool,
-    skip_errors: bool,
-    role: int = 0,
+    images: Paths, labels: Paths, place: Callable[[str, str], OpenScene], *, skip_errors: bool
 ) -> list[OpenScene]:
     """Open scenes, and for each the label file that goes with it.
 
     Args:
       images: file, glob, folder or list of scenes.
-      labels: one file for all scenes, or one a scene of the same name.
-      label_field: attribute with the class.
-      all_touched: burn every pixel that a feature touches.
+      labels: one file for all scenes, or one a scene of the same name; None where none belong to them.
+      place: from the paths of a scene and its label file (empty without labels) to both, opened.
       skip_errors: leave out a scene that cannot be used, with a warning.
-      role: what the scenes are for.
 
     Raises:
       DataError: a scene or its labels cannot be used, or none can.
     """
     assert images is not None
-    if labels is None:
-        raise DataError("dataset.labels: no labels given; name a vector layer or label rasters")
     scenes = expand(images, RASTER_ENDINGS)
-    found = expand(labels, (*VECTOR_ENDINGS, *RASTER_ENDINGS))
+    found = [] if labels is None else expand(labels, (*VECTOR_ENDINGS, *RASTER_ENDINGS))
     opened, failed = [], []
     for scene in scenes:
         try:
-            reader = RasterReader(scene)
-            file = pair(scene, found)
-            placed = open_labels(file, reader.info, label_field=label_field, all_touched=all_touched)
-            opened.append(OpenScene(reader, placed, role))
+            opened.append(place(scene, "" if labels is None else pair(scene, found)))
         except DataError as error:
             if not skip_errors:
                 raise

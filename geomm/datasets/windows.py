@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +14,9 @@ from geomm.datasets.blocks import SPLITS, BlockScan
 from geomm.datasets.labels import SceneLabels
 from geomm.io.raster import RasterReader
 from geomm.structures import IGNORE_INDEX, PixelWindow, RasterSample
-from geomm.transforms.compose import Compose
+
+#: Makes a sample of a window that was read, drawing from a generator.
+Change = Callable[[RasterSample, np.random.Generator], RasterSample]
 
 
 @dataclass
@@ -40,7 +42,18 @@ class Scene:
         mask[~valid | (self._splits_of(window) != split)] = IGNORE_INDEX
         info = self.reader.info
         name = f"{info.path} [{window.col}, {window.row}]"
-        return RasterSample(pixels, valid, mask, info.georeference.shifted(window.col, window.row), name)
+        place = info.georeference.shifted(window.col, window.row)
+        return self.labels.extend(RasterSample(pixels, valid, mask, place, name), window, bands)
+
+    def place(self, top: float, left: float, window_px: int) -> PixelWindow:
+        """Return the window that begins nearest to a place, on the grid of the labels' steps."""
+        info, step, (col, row) = self.reader.info, self.labels.step_px, self.labels.offset_px
+        return PixelWindow(
+            place(left, window_px, info.width, step, col),
+            place(top, window_px, info.height, step, row),
+            window_px,
+            window_px,
+        )
 
     def _splits_of(self, window: PixelWindow) -> NDArray[np.int8]:
         """Return the split (h, w) that each pixel's block belongs to."""
@@ -61,7 +74,7 @@ class RandomWindows(Dataset[RasterSample]):
       window_px: edge of a window.
       count: windows an epoch.
       balance: share of windows drawn by class.
-      augment: applied to each.
+      finish: makes the sample of a window, its random changes included.
       seed: of all draws.
     """
 
@@ -73,11 +86,11 @@ class RandomWindows(Dataset[RasterSample]):
         window_px: int,
         count: int,
         balance: float,
-        augment: Compose,
+        finish: Change,
         seed: int,
     ) -> None:
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
-        self.count, self.balance, self.augment, self.seed = count, balance, augment, seed
+        self.count, self.balance, self.finish, self.seed = count, balance, finish, seed
         blocks = [(s, b) for s, scene in enumerate(scenes) for b in np.flatnonzero(scene.splits == 0)]
         self._blocks = np.array(blocks, dtype=np.int64).reshape(-1, 2)
         per_class = np.array([scenes[s].scan.classes[b] for s, b in blocks], dtype=np.float64)
@@ -95,13 +108,10 @@ class RandomWindows(Dataset[RasterSample]):
             scene, row, col = self._around_class(rng)
         else:
             scene, row, col = self._around_anything(rng)
-        info = scene.reader.info
         half = self.window_px / 2
         jitter = rng.uniform(-0.4, 0.4, 2) * self.window_px
-        top = place(row + jitter[0] - half, self.window_px, info.height)
-        left = place(col + jitter[1] - half, self.window_px, info.width)
-        window = PixelWindow(left, top, self.window_px, self.window_px)
-        return self.augment(scene.read(window, self.bands, split=0), rng)
+        window = scene.place(row + jitter[0] - half, col + jitter[1] - half, self.window_px)
+        return self.finish(scene.read(window, self.bands, split=0), rng)
 
     def _around_class(self, rng: np.random.Generator) -> tuple[Scene, int, int]:
         kind = int(rng.choice(self._present))
@@ -123,11 +133,22 @@ class RandomWindows(Dataset[RasterSample]):
         )
 
 
-def place(start: float, window_px: int, length: int) -> int:
-    """Return where a window begins: inside the scene, or around it where the scene is smaller."""
+def place(start: float, window_px: int, length: int, step: int = 1, offset: int = 0) -> int:
+    """Return where a window begins: inside the scene, or around it where the scene is smaller.
+
+    Args:
+      start: where it would begin.
+      window_px: its edge.
+      length: the scene's.
+      step: it begins at a multiple of this many pixels …
+      offset: … from this one on.
+    """
     if length <= window_px:
-        return (length - window_px) // 2
-    return int(np.clip(round(start), 0, length - window_px))
+        begin = (length - window_px) // 2
+    else:
+        begin = int(np.clip(round(start), 0, length - window_px))
+    begin -= (begin - offset) % step
+    return begin + step if begin < 0 and begin + step + window_px <= length else begin
 
 
 class BlockWindows(Dataset[RasterSample]):
@@ -138,10 +159,22 @@ class BlockWindows(Dataset[RasterSample]):
       bands: 1-based numbers.
       window_px: edge of a window.
       split: ``val`` or ``test``.
+      finish: makes the sample of a window.
+      seed: of its random choices.
     """
 
-    def __init__(self, scenes: Sequence[Scene], *, bands: Sequence[int], window_px: int, split: str) -> None:
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        *,
+        bands: Sequence[int],
+        window_px: int,
+        split: str,
+        finish: Change,
+        seed: int,
+    ) -> None:
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
+        self.finish, self.seed = finish, seed
         self.split = SPLITS.index(split)
         self._cells: list[tuple[int, PixelWindow]] = []
         for number, scene in enumerate(scenes):
@@ -167,13 +200,9 @@ class BlockWindows(Dataset[RasterSample]):
     def __getitem__(self, index: int) -> RasterSample:
         number, cell = self._cells[index % len(self._cells)]
         scene = self.scenes[number]
-        info = scene.reader.info
-        size = self.window_px
-        window = PixelWindow(
-            place(cell.col + cell.width / 2 - size / 2, size, info.width),
-            place(cell.row + cell.height / 2 - size / 2, size, info.height),
-            size,
-            size,
+        half = self.window_px / 2
+        window = scene.place(
+            cell.row + cell.height / 2 - half, cell.col + cell.width / 2 - half, self.window_px
         )
         sample = scene.read(window, self.bands, self.split)
         assert sample.mask is not None
@@ -181,4 +210,5 @@ class BlockWindows(Dataset[RasterSample]):
         rows, cols = cell.row - window.row, cell.col - window.col
         outside[rows : rows + cell.height, cols : cols + cell.width] = False
         sample.mask[outside] = IGNORE_INDEX
-        return sample
+        rng = np.random.default_rng([self.seed, 3, index % len(self._cells)])
+        return self.finish(sample, rng)

@@ -89,5 +89,12 @@ class ClassMapOptions(RasterOptions):
     predict_background: bool = True
 
 
+@dataclass(frozen=True)
+class FinerOptions(RasterOptions):
+    """How scenes are enlarged; see configs/inference/super_resolution.yaml."""
+
+    margin_px: int = 8
+
+
 def _number(value: int | str | None) -> int | None:
     return None if value is None or value == "auto" else int(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ class MapProducts(abc.ABC):
     def render(self, values: Tensor) -> dict[str, Tensor]:
         """Turn values (K, h, w) into pixels (C, h, w) a product, beside the model on its device."""
 
-    def encode(self, product: str, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Turn rendered pixels into what the file holds, beside the writer."""
+    def encode(self, product: str, pixels: NDArray[Any], layout: MapLayout) -> NDArray[Any]:
+        """Turn rendered pixels into what the file of that layout holds, beside the writer."""
         return pixels
 
     @abc.abstractmethod
@@ -102,7 +103,7 @@ class ClassMap(MapProducts):
             products["probabilities"] = values
         return products
 
-    def encode(self, product: str, pixels: NDArray[Any]) -> NDArray[Any]:
+    def encode(self, product: str, pixels: NDArray[Any], layout: MapLayout) -> NDArray[Any]:
         return np.asarray(self._values[pixels]) if product == "classes" else pixels
 
     def finish(self, job: SceneJob, name: str, folder: Path) -> list[Path]:
@@ -170,8 +171,8 @@ class ValueMap(MapProducts):
     def render(self, values: Tensor) -> dict[str, Tensor]:
         return {"values": values}
 
-    def encode(self, product: str, pixels: NDArray[Any]) -> NDArray[Any]:
-        return to_dtype(pixels, self.dtype, avoid=self.nodata)
+    def encode(self, product: str, pixels: NDArray[Any], layout: MapLayout) -> NDArray[Any]:
+        return to_dtype(pixels, layout.dtype, avoid=layout.nodata)
 
     def finish(self, job: SceneJob, name: str, folder: Path) -> list[Path]:
         target = job.join("values", folder / f"{name}.tif")
@@ -182,6 +183,34 @@ class ValueMap(MapProducts):
 
     def describe(self) -> Any:
         return [self.band_names, self.dtype, self.nodata, self.scale]
+
+
+class FinerScene(ValueMap):
+    """The scene itself on a finer grid: its dtype, nodata, band names and colours.
+
+    Args:
+      spec: of the model; its bands are those of the map.
+      preview: see ``ValueMap``.
+    """
+
+    def __init__(self, spec: RasterSpec, *, preview: Any = None) -> None:
+        super().__init__(spec.band_names, scale=spec.scale, preview=preview)
+        self.bands = spec.bands
+
+    def layouts(self, info: RasterInfo) -> dict[str, MapLayout]:
+        nodata = info.nodata
+        if nodata is None and (info.masked or info.alpha is not None):
+            nodata = value_nodata(info.dtype)
+        (layout,) = super().layouts(info).values()
+        return {
+            "values": replace(
+                layout,
+                dtype=info.dtype,
+                nodata=nodata,
+                band_names=tuple(info.band_names[band - 1] for band in self.bands),
+                colors=tuple(info.colors[band - 1] for band in self.bands),
+            )
+        }
 
 
 def to_dtype(values: NDArray[Any], dtype: str, *, avoid: float | None = None) -> NDArray[Any]:

@@ -82,7 +82,7 @@ class RowWriter:
         height, width = valid.shape
         everywhere = bool(valid.all())
         for product, tensor in piece.pixels.items():
-            pixels = self.job.products.encode(product, tensor.numpy())
+            pixels = self.job.products.encode(product, tensor.numpy(), self.job.layouts[product])
             place = self._buffers[product][:, :height, piece.col : piece.col + width]
             np.copyto(place, pixels, where=True if everywhere else valid)
         if piece.col + width >= self.job.map_grid.width:
@@ -98,7 +98,7 @@ class RowWriter:
             buffer = self._buffers.get(product)
             if buffer is None or buffer.shape != shape:
                 buffer = self._buffers[product] = np.empty(shape, layout.dtype)
-            buffer.fill(layout.nodata)
+            buffer.fill(0 if layout.nodata is None else layout.nodata)
 
 
 def map_rows(

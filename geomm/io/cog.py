@@ -51,18 +51,20 @@ class MapLayout:
       height: pixels.
       dtype: numpy name.
       georeference: CRS and transform.
-      nodata: value of pixels without data.
+      nodata: value of pixels without data, None where every pixel has some.
       band_names: a description a band.
       classes: whose values the single band holds; they give the colour table and the names.
+      colors: what each band is shown as (``red``, ``gray``, …), empty for undefined.
     """
 
     width: int
     height: int
     dtype: str
     georeference: Georeference
-    nodata: float
+    nodata: float | None
     band_names: tuple[str, ...]
     classes: tuple[ClassSpec, ...] = ()
+    colors: tuple[str, ...] = ()
 
 
 def write_rows(path: Path, first: int, pixels: NDArray[Any], layout: MapLayout) -> None:
@@ -147,7 +149,10 @@ def _vrt(rows: Rows, layout: MapLayout) -> str:
     for band, name in enumerate(layout.band_names, start=1):
         lines.append(f'<VRTRasterBand dataType="{_VRT_TYPES[layout.dtype]}" band="{band}">')
         lines.append(f"<Description>{escape(name)}</Description>")
-        lines.append(f"<NoDataValue>{layout.nodata!r}</NoDataValue>")
+        if layout.nodata is not None:
+            lines.append(f"<NoDataValue>{layout.nodata!r}</NoDataValue>")
+        if layout.colors:
+            lines.append(f"<ColorInterp>{layout.colors[band - 1].capitalize()}</ColorInterp>")
         lines += _class_lines(layout)
         lines += [_vrt_source(band, *part, layout) for part in rows]
         lines.append("</VRTRasterBand>")

@@ -65,7 +65,7 @@ def polygonise(
     """
     temporary = work / target.name
     temporary.unlink(missing_ok=True)
-    skip = {*leave_out, int(layout.nodata)}
+    skip = {*leave_out, *(() if layout.nodata is None else (int(layout.nodata),))}
     table = _Table(temporary, layout, min_area_m2)
     waiting: list[_Piece] = []
     edge = _Edge(np.zeros(layout.width, int), np.zeros(layout.width, int))

@@ -1,6 +1,7 @@
 """Metrics over whole evaluations, never averages of batches."""
 
 from geomm.metrics.segmentation import SegmentationMetric
+from geomm.metrics.super_resolution import SuperResolutionMetric
 from geomm.metrics.tables import ClassificationMetric, RegressionMetric
 
-__all__ = ["ClassificationMetric", "RegressionMetric", "SegmentationMetric"]
+__all__ = ["ClassificationMetric", "RegressionMetric", "SegmentationMetric", "SuperResolutionMetric"]

@@ -16,6 +16,18 @@ FRAMEWORKS = {
 }
 
 
+def _leave_multimodal_models_out() -> None:
+    """Keep mmpretrain, which mmseg and mmdet import too, from importing its models of text and images.
+
+    They fail with transformers 5, nothing here uses them, and without them the import is quicker.
+    """
+    try:
+        dependency = importlib.import_module("mmpretrain.utils.dependency")
+    except ImportError:
+        return
+    dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
+
+
 def load_framework(scope: str) -> None:
     """Import a framework's models, so that ``type: mmseg.PSPHead`` is known.
 
@@ -25,6 +37,7 @@ def load_framework(scope: str) -> None:
     from geomm.models import mmcv_ops
 
     mmcv_ops.install()
+    _leave_multimodal_models_out()
     try:
         with warnings.catch_warnings():
             # Deprecations inside the frameworks are not the user's to mend.

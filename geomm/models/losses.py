@@ -51,7 +51,7 @@ def class_weights(weight: ClassWeight, spec: RasterSpec) -> Tensor | None:
 
 
 class _PixelLoss(nn.Module):
-    """What the losses share: the classes' weights."""
+    """What the losses share: the weights of classes and pixels."""
 
     weight: Tensor | None
 
@@ -59,20 +59,24 @@ class _PixelLoss(nn.Module):
         super().__init__()
         self.register_buffer("weight", class_weights(class_weight, spec), persistent=False)
 
-    def _any_counts(self, target: Tensor) -> bool:
-        """Tell whether any pixel is labelled with a class that has a weight."""
-        labels = target[target != IGNORE_INDEX]
-        return bool(len(labels) if self.weight is None else (self.weight[labels] > 0).any())
+    def _pixel_weights(self, target: Tensor) -> Tensor:
+        """Return what each pixel counts, (B, H, W) float32: its class's weight, 0 where unlabelled."""
+        labelled = target != IGNORE_INDEX
+        if self.weight is None:
+            return labelled.float()
+        return self.weight[torch.where(labelled, target, 0)] * labelled
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean, 0 with a gradient of 0 where nothing counts.
+
+    A test for that case would make a GPU wait for its result in every step.
+    """
+    return values.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _nothing(scores: Tensor) -> Tensor:
     return scores.float().sum() * 0.0
-
-
-def _labelled(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the labelled pixels' logits (N, K), float32, and classes (N,)."""
-    keep = target != IGNORE_INDEX
-    return scores.float().permute(0, 2, 3, 1)[keep], target[keep]
 
 
 @LOSSES.register_module()
@@ -92,15 +96,15 @@ class CrossEntropyLoss(_PixelLoss):
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not self._any_counts(target):
-            return _nothing(scores)
-        return F.cross_entropy(
+        losses = F.cross_entropy(
             scores.float(),
             target,
             self.weight,
             ignore_index=IGNORE_INDEX,
             label_smoothing=self.label_smoothing,
+            reduction="none",
         )
+        return _mean(losses, self._pixel_weights(target))
 
 
 @LOSSES.register_module()
@@ -118,18 +122,13 @@ class FocalLoss(_PixelLoss):
         self.gamma = gamma
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not self._any_counts(target):
-            return _nothing(scores)
         log_p = F.log_softmax(scores.float(), dim=1)
-        keep = target != IGNORE_INDEX
-        known = torch.where(keep, target, 0)
+        known = torch.where(target != IGNORE_INDEX, target, 0)
         log_pt = log_p.gather(1, known[:, None])[:, 0]
-        weight = torch.ones_like(log_pt) if self.weight is None else self.weight[known]
-        weight = weight * keep
+        weight = self._pixel_weights(target)
         # Away from 0, where the slope of a power below 1 is infinite.
         missing = (1 - log_pt.exp()).clamp(min=torch.finfo(log_pt.dtype).eps)
-        loss = -(missing**self.gamma) * log_pt * weight
-        return loss.sum() / weight.sum()
+        return _mean(-(missing**self.gamma) * log_pt * weight, weight)
 
 
 @LOSSES.register_module()
@@ -147,16 +146,15 @@ class DiceLoss(_PixelLoss):
         self.smooth = smooth
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not self._any_counts(target):
-            return _nothing(scores)
-        logits, classes = _labelled(scores, target)
-        p = logits.softmax(1)
-        truth = F.one_hot(classes, p.shape[1]).to(p.dtype)
-        overlap, total = (p * truth).sum(0), (p + truth).sum(0)
+        labelled = (target != IGNORE_INDEX)[:, None]
+        p = scores.float().softmax(1) * labelled
+        known = torch.where(labelled[:, 0], target, 0)
+        truth = torch.zeros_like(p).scatter_(1, known[:, None], 1.0) * labelled
+        overlap, total = (p * truth).sum((0, 2, 3)), (p + truth).sum((0, 2, 3))
         dice = (2 * overlap + self.smooth) / (total + self.smooth)
-        present = (truth.sum(0) > 0).to(p.dtype)
+        present = (truth.sum((0, 2, 3)) > 0).to(p.dtype)
         weight = present if self.weight is None else present * self.weight
-        return ((1 - dice) * weight).sum() / weight.sum()
+        return _mean((1 - dice) * weight, weight)
 
 
 @LOSSES.register_module()
@@ -172,14 +170,14 @@ class LovaszLoss(_PixelLoss):
         super().__init__(spec, class_weight)
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        if not self._any_counts(target):
-            return _nothing(scores)
-        logits, classes = _labelled(scores, target)
-        p = logits.softmax(1)
+        keep = target != IGNORE_INDEX
+        p, classes = scores.float().permute(0, 2, 3, 1)[keep].softmax(1), target[keep]
         present = torch.unique(classes)
+        if not len(present):
+            return _nothing(scores)
         parts = torch.stack([_lovasz_class(p[:, c], classes == c) for c in present])
         weight = torch.ones_like(parts) if self.weight is None else self.weight[present]
-        return (parts * weight).sum() / weight.sum()
+        return _mean(parts * weight, weight)
 
 
 def _lovasz_class(p: Tensor, truth: Tensor) -> Tensor:
@@ -203,8 +201,11 @@ class WeightedLosses(nn.Module):
         self.parts = nn.ModuleDict(losses)
         self.shares = dict(shares)
 
-    def forward(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
-        return {f"loss_{name}": self.shares[name] * part(scores, target) for name, part in self.parts.items()}
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Call every loss with the arguments; return each, weighed, as ``loss_NAME``."""
+        return {
+            f"loss_{name}": self.shares[name] * part(*args, **kwargs) for name, part in self.parts.items()
+        }
 
 
 def build_losses(
@@ -226,7 +227,7 @@ def build_losses(
     for item in items:
         if not item:
             continue
-        options = dict(item)
+        options = {key: value for key, value in item.items() if key != "tasks"}
         kind = str(options["type"]).rpartition(".")[2].removesuffix("Loss").lower()
         same = sum(known.partition("_")[0] == kind for known in losses)
         name = f"{kind}_{same + 1}" if same else kind

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
 from geomm.registry import MODELS
 from geomm.structures import RasterSpec
+
+#: How far from a hole valid pixels count for what fills it.
+_REACH_PX = 3
 
 
 @MODELS.register_module()
@@ -52,3 +56,32 @@ class RasterPreprocessor(BaseDataPreprocessor):
         if valid is not None:
             normal = torch.where(valid[:, None], normal, 0.0)
         return normal
+
+    def restore(self, normal: Tensor) -> Tensor:
+        """Return normalised pixels (B, C, H, W) in the raster's own units."""
+        return normal * self.std + self.mean
+
+
+@MODELS.register_module()
+class PairPreprocessor(RasterPreprocessor):
+    """Normalises the coarser and the finer picture of a pair alike.
+
+    Pixels without data are filled with the mean of the valid ones around them: a hole of any other value
+    would be an edge, which a network that sharpens makes a frame around.
+    """
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Normalise a collated batch of pairs; every other tensor is only moved."""
+        moved = super().forward(data, training)
+        moved["target"] = super().normalise(moved["target"], moved["target_valid"])
+        return moved
+
+    def normalise(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Return (x - mean) / std as float32, and near-by means where pixels are invalid."""
+        normal = super().normalise(inputs, valid)
+        if valid is None:
+            return normal
+        known = valid[:, None].to(normal.dtype)
+        edge = 2 * _REACH_PX + 1
+        near, count = (F.avg_pool2d(x, edge, 1, _REACH_PX, count_include_pad=False) for x in (normal, known))
+        return torch.where(valid[:, None], normal, near / count.clamp(min=1e-6))

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from geomm.errors import ConfigError, DependencyError
 from geomm.models.weights import read_weights
@@ -51,8 +52,21 @@ def create_features(
         if output_stride not in (None, 32, arguments.get("output_stride")):
             _LOG.info("%s keeps its own stride: it has no dilated form", name)
         _forget_state(model)
+        if not options.get("pretrained"):
+            _open_residuals(model)
         return model  # type: ignore[no-any-return]
     raise ConfigError(f"backbone.name={name}: this timm model gives no feature maps ({problem})") from problem
+
+
+def _open_residuals(model: nn.Module) -> None:
+    """Let residual branches count from the first step on.
+
+    timm starts their last normalisation at 0, which helps long schedules of large batches (Goyal et al.,
+    2017); a few hundred steps from chance, as geospatial training often is, end better without.
+    """
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.affine and not module.weight.any():
+            nn.init.ones_(module.weight)
 
 
 def check_name(name: str) -> None:

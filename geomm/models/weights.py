@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from geomm.errors import DataError
 
 _LOG = logging.getLogger("geomm")
-#: What trainers put before the names of a backbone's tensors.
-_PREFIXES = ("module.", "backbone.", "body.")
+#: What trainers put before the names of a network's tensors.
+_PREFIXES = ("module.", "backbone.", "body.", "generator.")
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
+def read_weights(path: str, *, key: str = "backbone.checkpoint") -> dict[str, Tensor]:
     """Read the tensors of a weights file, without running any code that it may hold.
 
     Args:
       path: safetensors, or a pickle of tensors only, bare or under ``state_dict`` or ``model``.
+      key: where the path stands in the config, for messages.
 
     Returns:
       Tensor by name, prefixes such as ``module.`` and ``backbone.`` taken off.
@@ -33,16 +34,16 @@ def read_weights(path: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"backbone.checkpoint: {path} cannot be read as weights ({reason}); expected "
+            f"{key}: {path} cannot be read as weights ({reason}); expected "
             "safetensors or a torch file of tensors only"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    for part in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(part), Mapping):
+            content = content[part]
     tensors = content.items() if isinstance(content, Mapping) else ()
     state = {_bare(str(name)): value for name, value in tensors if isinstance(value, Tensor)}
     if not state:
-        raise DataError(f"backbone.checkpoint: {path} holds no named tensors")
+        raise DataError(f"{key}: {path} holds no named tensors")
     return state
 
 
@@ -115,16 +116,17 @@ def adapt_bands(weight: Tensor, in_channels: int) -> Tensor:
     return weight[:, order] * (had / in_channels)
 
 
-def report_loaded(path: str, loaded: int, total: int) -> None:
+def report_loaded(path: str, loaded: int, total: int, *, key: str = "backbone.checkpoint") -> None:
     """Say how much of a network a weights file set.
 
     Raises:
-      DataError: nothing.
+      DataError: nothing was set.
     """
+    part = key.partition(".")[0]
     if not loaded:
         raise DataError(
-            f"backbone.checkpoint: none of the {total} tensors of this backbone is in {path}; "
+            f"{key}: none of the {total} tensors of this {part} is in {path}; "
             "expected weights of the same model"
         )
     level = logging.INFO if loaded == total else logging.WARNING
-    _LOG.log(level, "%s: %d of the backbone's %d tensors loaded", path, loaded, total)
+    _LOG.log(level, "%s: %d of the %s's %d tensors loaded", path, loaded, part, total)

@@ -30,6 +30,20 @@ def samples_folder() -> Path:
     return Path(root).expanduser() / "samples"
 
 
+def _remove_leftovers(target: Path) -> None:
+    """Remove what a process that has died left half made."""
+    for folder in target.parent.glob(f".{target.name}.*"):
+        process = folder.suffix[1:]
+        if process.isdigit() and not _runs(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    import psutil
+
+    return bool(psutil.pid_exists(process))
+
+
 def make(name: str, folder: Path | None = None) -> dict[str, str]:
     """Make a sample unless it is there already.
 
@@ -51,6 +65,7 @@ def make(name: str, folder: Path | None = None) -> dict[str, str]:
     if not index.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
         # Runs of a sweep may start at once: each makes its own, and the first to finish stays.
+        _remove_leftovers(target)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()

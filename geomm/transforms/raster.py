@@ -9,17 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geomm.errors import ConfigError
 from geomm.registry import TRANSFORMS
 from geomm.structures import Affine6, RasterSample
 
+#: Arrays of a sample on a coarser grid than its image.
+_COARSE = ("coarse", "coarse_valid")
 Planes = Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def move_pixels(sample: RasterSample, move: Planes, origin: Affine6) -> RasterSample:
+def move_pixels(
+    sample: RasterSample, move: Planes, origin: Affine6, *, any_grid: bool = True
+) -> RasterSample:
     """Apply a rearrangement of pixels to everything that a sample carries.
 
     The one place that knows what that is: arrays in ``extras`` whose last two axes are the window's
-    are moved as the image is; ``extras["boxes"]``, (N, 4) left, top, right, bottom in pixels of the
+    are moved as the image is, and so is ``extras["coarse"]``, the same ground on a coarser grid, by moves
+    that are the same on any grid; ``extras["boxes"]``, (N, 4) left, top, right, bottom in pixels of the
     window, go along, and may end outside of it after a zoom.
 
     Args:
@@ -27,17 +33,26 @@ def move_pixels(sample: RasterSample, move: Planes, origin: Affine6) -> RasterSa
       move: rearranges the last two axes of an array.
       origin: (a, b, c, d, e, f): what is at (col, row) afterwards was at (a * col + b * row + c,
         d * col + e * row + f) before.
+      any_grid: whether ``move`` is a flip or a turn, which are the same on a coarser grid.
 
     Returns:
       A sample whose georeference still says where each pixel lies.
+
+    Raises:
+      ConfigError: the sample has a coarser grid, which this move does not fit.
     """
+    if "coarse" in sample.extras and not any_grid:
+        raise ConfigError(
+            "task.augment: a pair of two resolutions can be flipped and turned, but not zoomed; "
+            "switch the other transforms of places off (task.augment.NAME=null)"
+        )
     shape = sample.valid.shape
     place = sample.georeference
     extras = {
         key: _move_boxes(value, origin)
         if key == "boxes"
         else np.ascontiguousarray(move(value))
-        if isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[-2:] == shape
+        if key in _COARSE or (isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[-2:] == shape)
         else value
         for key, value in sample.extras.items()
     }
@@ -141,7 +156,11 @@ class RandomZoom:
             for start, size in ((top, height), (left, width))
         )
         origin = (1 / zoom, 0, float(left), 0, 1 / zoom, float(top))
-        return move_pixels(sample, lambda plane: plane[..., rows[:, None], cols[None, :]], origin)
+
+        def enlarge(plane: NDArray[Any]) -> NDArray[Any]:
+            return plane[..., rows[:, None], cols[None, :]]
+
+        return move_pixels(sample, enlarge, origin, any_grid=False)
 
 
 @TRANSFORMS.register_module()

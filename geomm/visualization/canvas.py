@@ -28,28 +28,50 @@ def save_figure(figure: Figure, path: Path) -> Path:
     return path
 
 
-def to_rgb(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+#: Lowest and highest value shown of each of three bands.
+Stretch = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+def stretch_of(image: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> Stretch | None:
+    """Return how the bands of an image (C, H, W) are best stretched; None without a usable pixel.
+
+    Bytes stay as they are; others go from the 2nd to the 98th percentile of their valid pixels.
+    """
+    values = _three(image).astype(np.float32)
+    usable = np.isfinite(values).all(0) if valid is None else valid & np.isfinite(values).all(0)
+    if not usable.any():
+        return None
+    if image.dtype == np.uint8:
+        return np.zeros(3, np.float32), np.full(3, 255, np.float32)
+    low, high = np.percentile(values[:, usable], [2, 98], axis=1)
+    return low.astype(np.float32), high.astype(np.float32)
+
+
+def _three(image: NDArray[Any]) -> NDArray[Any]:
+    return image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, axis=0)
+
+
+def to_rgb(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None = None, *, stretch: Stretch | None = None
+) -> NDArray[np.uint8]:
     """Stretch any bands to a picture.
 
     Args:
       image: (C, H, W) of any dtype. Three bands or more show the first three; fewer show the first
         in grey.
       valid: (H, W) bool; other pixels are white and do not count in the stretch.
+      stretch: another image's, so that both look alike; the image's own where None.
 
     Returns:
       (H, W, 3) uint8, each band stretched between its 2nd and 98th percentile. Bytes stay as they are.
     """
-    bands = image[:3] if image.shape[0] >= 3 else image[:1].repeat(3, axis=0)
-    values = bands.astype(np.float32)
+    values = _three(image).astype(np.float32)
     usable = np.isfinite(values).all(0) if valid is None else valid & np.isfinite(values).all(0)
     out = np.full((*usable.shape, 3), 255, np.uint8)
-    if not usable.any():
+    chosen = stretch or stretch_of(image, valid)
+    if chosen is None:
         return out
-    if image.dtype == np.uint8:
-        low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
-    else:
-        inside = values[:, usable]
-        low, high = np.percentile(inside, [2, 98], axis=1)
+    low, high = chosen
     scale = np.maximum(high - low, 1e-6)
     stretched = np.clip((values - low[:, None, None]) / scale[:, None, None], 0, 1)
     picture = (np.nan_to_num(stretched) * 255).astype(np.uint8).transpose(1, 2, 0)

@@ -177,8 +177,9 @@ def damage(root, kind):
         label.write_bytes(label.read_bytes()[:-100])
     elif kind == "other size":
         write(label, chip_of(7, size=24)[1])
-    elif kind == "fewer bands":
-        write(image, chip_of(7, bands=1)[0], transform=grid(32, 16))
+    elif kind in ("fewer bands", "more bands"):
+        bands = {"fewer bands": 1, "more bands": 5}[kind]
+        write(image, chip_of(7, bands=bands)[0], transform=grid(32, 16))
 
 
 KINDS = (
@@ -188,7 +189,8 @@ KINDS = (
     ("truncated", "cannot be read"),
     ("truncated label", "cannot be read"),
     ("other size", "is 24 x 24.*16 x 16"),
-    ("fewer bands", "no band 2"),
+    ("fewer bands", r"has 1, .* has 3; choose common ones"),
+    ("more bands", r"has 5, .* has 3; choose common ones"),
 )
 
 

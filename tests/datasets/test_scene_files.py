@@ -5,11 +5,16 @@ import pytest
 from shapely import box
 
 from geomm.datasets import scene_files
-from geomm.datasets.scene_files import check_alike, label_values, open_scenes, pair
+from geomm.datasets.scene_files import check_alike, label_values, pair
+from geomm.datasets.targets import MaskTarget
 from geomm.errors import DataError
 from tests.datasets.common import grid, layer, noise, write
 
-OPTIONS = {"label_field": None, "all_touched": False, "skip_errors": False}
+TARGET = MaskTarget(label_field=None, classes=None, background="auto", all_touched=False)
+
+
+def opened(images, labels):
+    return TARGET.open(str(images), str(labels), skip_errors=False, role=0)
 
 
 @pytest.mark.parametrize("name", ["town.tif", "town_mask.tif", "town_labels.gpkg", "town_gt.png"])
@@ -31,7 +36,7 @@ def test_a_scene_among_the_features_without_one_is_all_background(tmp_path):
     for number in range(3):
         write(tmp_path / f"{number}.tif", noise(40, 40), transform=grid(40 * number, 0))
     labels = layer(tmp_path / "a.gpkg", [box(3, 3, 9, 9), box(90, 3, 99, 9)])
-    scenes = open_scenes(str(tmp_path / "*.tif"), str(labels), **OPTIONS)
+    scenes = opened(tmp_path / "*.tif", labels)
     assert [len(scene.labels.vector.geometries) for scene in scenes] == [1, 0, 1]
 
 
@@ -39,7 +44,7 @@ def test_scenes_of_another_dtype_are_used_with_a_warning(tmp_path, caplog):
     write(tmp_path / "a.tif", noise(20, 20))
     write(tmp_path / "b.tif", noise(20, 20, dtype="float32"))
     labels = layer(tmp_path / "a.gpkg", [box(3, 3, 9, 9)])
-    scenes = open_scenes(str(tmp_path / "*.tif"), str(labels), **OPTIONS)
+    scenes = opened(tmp_path / "*.tif", labels)
     with caplog.at_level(logging.WARNING, "geomm"):
         check_alike(scenes, [1], all_bands=True)
     assert "b.tif holds float32" in caplog.text
@@ -54,7 +59,7 @@ def test_values_of_a_label_raster_are_looked_for_once(tmp_path, monkeypatch):
     cache = tmp_path / "cache"
 
     def found():
-        scenes = open_scenes(str(tmp_path / "a.tif"), str(labels), **OPTIONS)
+        scenes = opened(tmp_path / "a.tif", labels)
         return label_values(scenes, cache, skip_errors=False)
 
     assert found() == [0, 2, 7]

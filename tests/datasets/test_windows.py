@@ -45,7 +45,28 @@ def places(sample):
 def drawn(scene, **options):
     options = {"window_px": 16, "count": 50, "balance": 0.5, "seed": 0, **options}
     scenes = scene if isinstance(scene, list) else [scene]
-    return RandomWindows(scenes, bands=(1, 2), augment=Compose({}), **options)
+    return RandomWindows(scenes, bands=(1, 2), finish=Compose({}), **options)
+
+
+def block_windows(scene, **options):
+    return BlockWindows([scene], bands=(1, 2), finish=Compose({}), seed=0, **options)
+
+
+@given(
+    start=st.floats(-50, 200),
+    window=st.integers(1, 60),
+    length=st.integers(1, 150),
+    step=st.integers(1, 5),
+    offset=st.integers(-7, 7),
+)
+def test_a_window_begins_on_the_grid_of_steps_and_in_the_scene_where_it_can(
+    start, window, length, step, offset
+):
+    begin = place(start, window, length, step, offset)
+    assert (begin - offset) % step == 0
+    if length >= window + step:
+        assert 0 <= begin <= length - window
+        assert abs(begin - np.clip(start, 0, length - window)) <= step
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -64,7 +85,7 @@ def test_every_labelled_pixel_of_a_split_is_in_exactly_one_window(
     owners = split_of_pixels(scene, height, width)
     for number in (1, 2):
         counted = np.zeros((height, width), int)
-        windows = BlockWindows([scene], bands=(1, 2), window_px=window, split=SPLITS[number])
+        windows = block_windows(scene, window_px=window, split=SPLITS[number])
         for index in range(len(windows)):
             sample = windows[index]
             assert sample.image.shape == (2, window, window)
@@ -167,12 +188,12 @@ def test_windows_stay_inside_a_scene_or_around_it(start, window, length):
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_split_without_blocks_has_no_windows(tmp_path, split):
     scene, _ = make_scene(tmp_path, 60, 60, size=20, splits=[0] * 9)
-    assert len(BlockWindows([scene], bands=(1, 2), window_px=16, split=split)) == 0
+    assert len(block_windows(scene, window_px=16, split=split)) == 0
 
 
 def test_validation_windows_are_the_same_each_epoch(tmp_path):
     scene, _ = make_scene(tmp_path, 60, 60, size=20, splits=[1] * 9)
-    windows = BlockWindows([scene], bands=(1, 2), window_px=16, split="val")
+    windows = block_windows(scene, window_px=16, split="val")
     for index in range(len(windows)):
         again = windows[index + len(windows)]
         np.testing.assert_array_equal(windows[index].mask, again.mask)

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from geomm.config.rules import fitting_options
 from geomm.errors import ConfigError
 from geomm.models.losses import (
     CrossEntropyLoss,
@@ -16,7 +17,7 @@ from geomm.models.losses import (
 )
 from geomm.registry import LOSSES
 from geomm.structures import IGNORE_INDEX
-from tests.models.common import composed, group, make_spec
+from tests.models.common import composed, make_spec
 
 WEIGHT = [1.0, 3.0, 0.5]
 CLASSES = 3
@@ -328,7 +329,7 @@ def test_weights_of_another_length_name_the_classes(wrong):
         class_weights(wrong, make_spec())
 
 
-@pytest.mark.parametrize("name", group("loss"))
+@pytest.mark.parametrize("name", fitting_options("loss", "segmentation"))
 def test_every_loss_config_is_built(name):
     losses = build_losses(composed(f"loss={name}")["loss"], make_spec())
     found = losses(*make_case())

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from geomm.config.rules import fitting_options
 from geomm.structures import IGNORE_INDEX
 from tests.models.common import composed, group, make_batch, make_segmentor, unlabelled
 
@@ -110,7 +111,7 @@ def test_a_single_sample_has_the_loss_of_two_copies_of_it(unet):
     torch.testing.assert_close(one, two)
 
 
-@pytest.mark.parametrize("loss", group("loss"))
+@pytest.mark.parametrize("loss", fitting_options("loss", "segmentation"))
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_batch_without_a_labelled_pixel_gives_a_loss_of_zero(loss, mixup):
     model = make_segmentor(loss=loss, mixup=mixup).train()
@@ -127,7 +128,7 @@ def test_a_batch_whose_pixels_are_all_invalid_gives_a_loss_of_zero(unet):
     assert unet.loss(inputs, valid, mask)["loss_crossentropy"].item() == 0
 
 
-@pytest.mark.parametrize("loss", group("loss"))
+@pytest.mark.parametrize("loss", fitting_options("loss", "segmentation"))
 def test_what_lies_under_invalid_pixels_does_not_change_the_loss(loss):
     model = make_segmentor(loss=loss).eval()
     inputs, mask = make_batch()

@@ -122,3 +122,11 @@ def test_weights_in_the_cache_need_no_network(offline, monkeypatch):
     body = TimmBackbone(in_channels=3, name="test_resnet", pretrained=True).body
     assert torch.equal(body.layer1[0].conv1.weight, theirs.layer1[0].conv1.weight)
     assert "state_dict" not in (getattr(body, "pretrained_cfg", None) or {})
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_residual_branches_count_from_the_first_step_on(name):
+    """timm would start the last normalisation of each at 0."""
+    model = timm_models.create_features(name, {"pretrained": False, "in_chans": 3}, None, None)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms and all((m.weight == 1).all() for m in norms)

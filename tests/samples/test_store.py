@@ -166,3 +166,14 @@ def test_samples_lie_below_the_cache_that_the_environment_names(small, tmp_path,
 def test_an_unknown_sample_is_an_error_that_names_the_nearest():
     with pytest.raises(ConfigError, match=r"unknown 'tree_crown'; did you mean 'tree_crowns'"):
         make("tree_crown")
+
+
+def test_what_a_process_that_died_left_half_made_is_removed(tmp_path, small):
+    import os
+
+    dead = tmp_path / ".small-3.4194303"
+    mine = tmp_path / f".small-3.{os.getppid()}"
+    for folder in (dead, mine):
+        folder.mkdir(parents=True)
+    make("small", tmp_path)
+    assert not dead.exists() and mine.exists()

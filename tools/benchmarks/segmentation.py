@@ -19,10 +19,10 @@ import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.collate import collate_raster
-from geomm.datasets.sampling import EpochSampler
 from geomm.metrics.confusion import count_confusion, summarise
 from geomm.registry import DATASETS, build
 from geomm.structures import IGNORE_INDEX
+from tools.benchmarks.contestants import plain_loop
 
 BUILDINGS = Path("..") / "shared" / "data" / "buildings"
 
@@ -67,34 +67,24 @@ def train_plain(args, seed, folder):
     started = time.perf_counter()
     torch.manual_seed(seed)
     model = smp.Unet("resnet18", encoder_weights=None, in_channels=1, classes=spec.num_classes)
-    train, val = source.split("train"), source.split("val")
-    schedule = config["schedule"]
-    sampler = EpochSampler(train, shuffle=True, seed=seed)
-    loader = torch.utils.data.DataLoader(
-        train, schedule["batch_size"], sampler=sampler, collate_fn=collate_raster, num_workers=1,
-        persistent_workers=True,
-    )  # fmt: skip
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=schedule["lr"], weight_decay=schedule["optimizer"]["weight_decay"]
-    )
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule["lr"], total_steps=args.epochs * len(loader), pct_start=0.25
-    )
+    val = source.split("val")
     mean = torch.tensor(spec.statistics.mean).view(1, -1, 1, 1).float()
     std = torch.tensor(spec.statistics.std).view(1, -1, 1, 1).float()
-    best = 0.0
-    for epoch in range(args.epochs):
-        model.train()
-        sampler.set_epoch(epoch)
-        for batch in loader:
-            inputs = torch.where(batch["valid"][:, None], (batch["inputs"] - mean) / std, 0.0)
-            loss = F.cross_entropy(model(inputs), batch["mask"].long(), ignore_index=IGNORE_INDEX)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            cycle.step()
-        best = max(best, evaluate(model, val, mean, std))
-    return best, time.perf_counter() - started
+    scores = []
+
+    def loss(batch):
+        inputs = torch.where(batch["valid"][:, None], (batch["inputs"] - mean) / std, 0.0)
+        return F.cross_entropy(model(inputs), batch["mask"].long(), ignore_index=IGNORE_INDEX)
+
+    plain_loop.train(
+        model,
+        source.split("train"),
+        config["schedule"],
+        seed=seed,
+        loss=loss,
+        after_epoch=lambda: scores.append(evaluate(model, val, mean, std)),
+    )
+    return max(scores), time.perf_counter() - started
 
 
 @torch.inference_mode()
