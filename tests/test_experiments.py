@@ -50,5 +50,5 @@ def test_it_trains_and_predicts_rows(name, tmp_path, monkeypatch):
     short = ["schedule.epochs=2", "runtime.workers=0", "tracking=none"]
     package = geomm.train([f"experiment={name}", *short, f"work_dir={tmp_path / 'run'}"])
     report = package.predict(make(name)["unseen"], output=tmp_path / "out", device="cpu")
-    assert report.failed == [] and report.amount > 300
+    assert report.failed == [] and report.amount >= 300
     assert all(path.is_file() for path in report.outputs)
