@@ -24,8 +24,13 @@ def composed(name):
         return compose("train", [f"experiment={name}"])
 
 
+def of_task(*tasks):
+    """Return the experiments whose run has one of these tasks."""
+    return [name for name in EXPERIMENTS if geomm.config.rules.task_name(composed(name)) in tasks]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", of_task(*TASK))
 def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
     sample = composed(name).dataset.sample
@@ -36,3 +41,14 @@ def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     assert report.failed == []
     assert all(path.is_file() for path in report.outputs)
     assert len(report.outputs) == files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", of_task("tabular"))
+def test_it_trains_and_predicts_rows(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
+    short = ["schedule.epochs=2", "runtime.workers=0", "tracking=none"]
+    package = geomm.train([f"experiment={name}", *short, f"work_dir={tmp_path / 'run'}"])
+    report = package.predict(make(name)["unseen"], output=tmp_path / "out", device="cpu")
+    assert report.failed == [] and report.amount >= 300
+    assert all(path.is_file() for path in report.outputs)

@@ -181,6 +181,7 @@ def _apply(base: DictConfig, values: Sequence[Override], problems: list[Problem]
             if problem is not None:
                 problems.append(problem)
                 continue
+            opens = opens or _fills_open_mapping(base, key, override)
             if opens and override.input_line is not None:
                 additions[override.input_line] = f"++{override.input_line}"
         for value in _choices(override)[:1]:
@@ -219,6 +220,16 @@ def _unknown_key(base: DictConfig, key: str) -> tuple[Problem | None, bool]:
         elif isinstance(node, DictConfig) and (node._is_none() or node._is_missing()):
             node = None
     return None, False
+
+
+def _fills_open_mapping(base: DictConfig, key: str, override: Override) -> bool:
+    """Whether a whole mapping is given (``dataset.types={zip: category}``) where one takes new keys.
+
+    Hydra refuses the new keys, one by one allowed, when they come together.
+    """
+    node = OmegaConf.select(base, key, throw_on_missing=False)
+    given = isinstance(override.value(), dict) if not override.is_sweep_override() else False
+    return given and isinstance(node, DictConfig) and _is_open(node, root=False)
 
 
 def _is_open(node: DictConfig, *, root: bool) -> bool:

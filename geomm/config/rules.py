@@ -93,7 +93,6 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.block_m": Number(0, above=True, optional=True),
         "dataset.block_points": Number(16, whole=True),
         "dataset.blocks_per_epoch": Number(1, whole=True, words=("auto",)),
-        "dataset.split.by": Choice(("auto", "file", "block")),
         "dataset.split.block_m": Number(0, words=("auto",), above=True, optional=True),
         "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
@@ -106,6 +105,14 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.window_tokens": Number(8, 4096, whole=True),
         "head.decoder": Choice(("crf", "linear")),
         "head.word_dropout": Number(0, 1),
+        "dataset.split.beside": Choice(("random", "column", "block", "time", None)),
+        "dataset.kind": Choice(("auto", "regression", "classification")),
+        "dataset.transform": Choice(("none", "log", "log1p", "sqrt")),
+        "dataset.raster_resampling": Choice(("nearest", "bilinear")),
+        "dataset.folds": Number(2, 1000, whole=True, optional=True),
+        "dataset.h3": Number(0, 15, whole=True, optional=True),
+        "dataset.most_categories": Number(1, whole=True),
+        "dataset.text_limit": Number(1, whole=True),
     },
     "infer": {
         "trust_code": Flag(),
@@ -128,6 +135,9 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.min_likeness": Number(0, 100),
         "inference.seconds_between": Number(0),
         "inference.keep_unlocated": Flag(),
+        "inference.interval": Number(0, 1, optional=True, above=True),
+        "inference.unseen": Choice(("warn", "raise")),
+        "inference.format": Choice(("auto", "csv", "parquet", "gpkg", "geojson", "fgb", "shp")),
     },
 }
 
@@ -278,6 +288,8 @@ def _text_problems(cfg: DictConfig) -> list[Problem]:
         ),
     }  # fmt: skip
     problems = []
+    if _select(cfg, "dataset.type")[1] != "TextDocuments":
+        return []
     for path, words in choices.items():
         value = _select(cfg, path)[1]
         if isinstance(value, str) and value.lower() not in words:
@@ -286,6 +298,39 @@ def _text_problems(cfg: DictConfig) -> list[Problem]:
     return problems
 
 
+#: Ways of splitting by the type of the dataset.
+_SPLITS_BY = {
+    "LasClouds": ("auto", "file", "block"),
+    "Table": ("random", "column", "block", "time"),
+}
+
+
+def _split_problems(cfg: DictConfig) -> list[Problem]:
+    """A way of splitting that the dataset does not have."""
+    words = _SPLITS_BY.get(str(_select(cfg, "dataset.type")[1]))
+    value = _select(cfg, "dataset.split.by")[1]
+    message = Choice(words).problem(value) if words and value is not None else None
+    return [Problem("dataset.split.by", message)] if message else []
+
+
+def _table_problems(cfg: DictConfig) -> list[Problem]:
+    """A table that is neither a sample nor given a path."""
+    if _select(cfg, "dataset.type")[1] != "Table":
+        return []
+    if _select(cfg, "dataset.sample")[1] is not None or _select(cfg, "dataset.path")[1] is not None:
+        return []
+    return [
+        Problem("dataset.path", "a value is required and missing; give dataset.path=… or dataset.sample=…")
+    ]
+
+
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
-    "train": (_class_problems, _task_problems, _source_problems, _text_problems),
+    "train": (
+        _class_problems,
+        _task_problems,
+        _source_problems,
+        _split_problems,
+        _text_problems,
+        _table_problems,
+    ),
 }

@@ -4,6 +4,7 @@ from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
 from geomm.datasets.las import LasClouds
 from geomm.datasets.pctd import PctdClouds
+from geomm.datasets.table import Table
 from geomm.datasets.text import TextDocuments
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "GeoTiffScenes",
     "LasClouds",
     "PctdClouds",
+    "Table",
     "TextDocuments",
 ]

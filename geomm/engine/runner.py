@@ -86,13 +86,7 @@ class TrainingRunner(Runner):
 
     def evaluate(self, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
         """Run an evaluation outside training; the metric objects keep what they accumulated."""
-        evaluator = Evaluator(list(metrics))
-        model = self.model.eval()
-        with torch.inference_mode():
-            for batch in loader:
-                evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
-        results = evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
-        return {key: float(value) for key, value in results.items()}
+        return evaluate(self.model, loader, metrics)
 
     def history(self) -> dict[str, list[tuple[int, float]]]:
         """Return every scalar of the run as name -> [(training step, value), …]."""
@@ -103,6 +97,17 @@ class TrainingRunner(Runner):
             stride = steps_an_epoch * self.train_loop.val_interval if name.startswith("val/") else 1
             curves[name] = [((i + 1) * stride, v) for i, v in enumerate(values) if math.isfinite(v)]
         return curves
+
+
+def evaluate(model: Any, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
+    """Run a model over a loader and return every metric's results."""
+    evaluator = Evaluator(list(metrics))
+    model = model.eval()
+    with torch.inference_mode():
+        for batch in loader:
+            evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
+    results = evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
+    return {key: float(value) for key, value in results.items()}
 
 
 def make_runner(

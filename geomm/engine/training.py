@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
+from geomm.engine.at_once import AtOnceRunner
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
+from geomm.engine.rounds import run_rounds
 from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.errors import DataError, GeommError
 from geomm.registry import TASKS, build
@@ -53,7 +57,13 @@ def train(config: dict[str, Any]) -> TrainingResult:
     folder = Path(config["work_dir"])
     _prepare_folder(folder, config)
     with log_to(folder / "train.log"):
-        return _Run(config, folder).train()
+        rounds = run_rounds(config, folder, _train_round)
+        return _Run(config, folder, rounds).train()
+
+
+def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    _prepare_folder(folder, config)
+    return _Run(config, folder).train().metrics
 
 
 def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
@@ -69,9 +79,10 @@ def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
 class _Run:
     """The steps of one run, each a method, in the order of ``train``."""
 
-    def __init__(self, config: dict[str, Any], folder: Path) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path, rounds: Mapping[str, Any] | None = None) -> None:
         self.config = config
         self.folder = folder
+        self.rounds = dict(rounds or {})
         self.schedule = dict(config["schedule"])
         self.runtime = config["runtime"]
         self.task: Task = build(TASKS, config["task"])
@@ -86,7 +97,8 @@ class _Run:
         self.model = self.task.build_model(self.config, self.spec).to(self.device)
         self._log_start()
         self._resolve_batch_size()
-        self._resolve_lr()
+        if not hasattr(self.model, "fit_at_once"):
+            self._resolve_lr()
         runner = self._make_runner()
         interrupted = runner.train_interruptibly()
         metrics = self._finish(runner, time.monotonic() - started, interrupted)
@@ -115,7 +127,7 @@ class _Run:
     def _resolve_batch_size(self) -> None:
         if self.schedule["batch_size"] != "auto":
             return
-        size = 8
+        size = self.task.cpu_batch_size
         if self.device.type == "cuda":
             from geomm.engine.batch_size import largest_batch
 
@@ -157,7 +169,9 @@ class _Run:
             device=self.device,
         )
 
-    def _make_runner(self) -> TrainingRunner:
+    def _make_runner(self) -> TrainingRunner | AtOnceRunner:
+        if hasattr(self.model, "fit_at_once"):
+            return AtOnceRunner(self.model, self.source.split("train"))
         return make_runner(
             model=self.model,
             config=self.config,
@@ -169,7 +183,9 @@ class _Run:
             metrics=self.task.metrics(self.spec),
         )
 
-    def _finish(self, runner: TrainingRunner, seconds: float, interrupted: bool) -> dict[str, Any]:
+    def _finish(
+        self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool
+    ) -> dict[str, Any]:
         """Load the best weights, evaluate, draw, and write metrics and the package."""
         runner.load_best()
         evaluations, results = {}, {}
@@ -179,7 +195,8 @@ class _Run:
                 results[split] = runner.evaluate(self._loader(split), found)
                 evaluations[split] = found
         best = runner.best
-        if best["score"] is None and not interrupted:
+        judged = best["score"] is not None or math.isfinite(results["val"].get(self.task.monitor, math.nan))
+        if not judged and not interrupted:
             raise DataError(
                 f"the validation metric {self.task.monitor!r} was never a number; "
                 "is the validation set labelled?"
@@ -199,12 +216,17 @@ class _Run:
             "seconds": round(seconds, 1),
             "parameters": sum(p.numel() for p in self.model.parameters()),
             **results,
+            **self.rounds,
         }
+        if "folds" in self.rounds and self.task.monitor in self.rounds["folds"]["mean"]:
+            metrics["monitor"]["value"] = self.rounds["folds"]["mean"][self.task.monitor]
         if is_main_process():
             self._write(runner, metrics, evaluations)
         return metrics
 
-    def _write(self, runner: TrainingRunner, metrics: dict[str, Any], evaluations: Any) -> None:
+    def _write(
+        self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any
+    ) -> None:
         from geomm.packaging import save_package
         from geomm.visualization.curves import draw_curves
 
@@ -212,9 +234,12 @@ class _Run:
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
         history = runner.history()
-        draw_curves(history, figures / "curves.png")
+        if history:
+            draw_curves(history, figures / "curves.png")
         model = runner.bare_model.eval()
-        self.task.draw_figures(Finished(model, self.spec, self.source, evaluations, history, figures))
+        finished = Finished(model, self.spec, self.source, evaluations, history, figures)
+        self.task.learn_from_evaluation(finished)
+        self.task.draw_figures(finished)
         package = save_package(
             self.folder / "model.dlpk",
             model=model,

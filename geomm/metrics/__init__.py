@@ -3,5 +3,12 @@
 from geomm.metrics.ner import NerMetric
 from geomm.metrics.segmentation import SegmentationMetric
 from geomm.metrics.super_resolution import SuperResolutionMetric
+from geomm.metrics.tables import ClassificationMetric, RegressionMetric
 
-__all__ = ["NerMetric", "SegmentationMetric", "SuperResolutionMetric"]
+__all__ = [
+    "ClassificationMetric",
+    "NerMetric",
+    "RegressionMetric",
+    "SegmentationMetric",
+    "SuperResolutionMetric",
+]

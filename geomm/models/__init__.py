@@ -6,6 +6,7 @@ Importing this package registers geomm's own; a framework's are registered when 
 from geomm.models.adversarial import AdversarialSuperResolver
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
 from geomm.models.bilstm_crf import BiLstmCrf
+from geomm.models.fully_connected import FullyConnected
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.point_segmentor import PointSegmentor
@@ -13,6 +14,7 @@ from geomm.models.pointcnn import PointCNN
 from geomm.models.pointnet2 import PointNet2
 from geomm.models.preprocessor import PairPreprocessor, RasterPreprocessor
 from geomm.models.segmentor import Segmentor
+from geomm.models.sklearn_model import SklearnModel
 from geomm.models.super_resolver import SuperResolver
 from geomm.models.text_transformer import TextTransformer
 from geomm.models.wiring import FeatureInfo
@@ -25,6 +27,7 @@ __all__ = [
     "FeatureInfo",
     "FocalLoss",
     "FrameworkBackbone",
+    "FullyConnected",
     "LovaszLoss",
     "PairPreprocessor",
     "PointCNN",
@@ -32,6 +35,7 @@ __all__ = [
     "PointSegmentor",
     "RasterPreprocessor",
     "Segmentor",
+    "SklearnModel",
     "SuperResolver",
     "TextTransformer",
     "TimmBackbone",

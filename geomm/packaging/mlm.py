@@ -21,7 +21,6 @@ _TASKS = {
     "instance_segmentation": "instance-segmentation",
     "classification": "classification",
     "super_resolution": "super-resolution",
-    "tabular": "regression",
     "ner": "named-entity-recognition",
 }
 
@@ -40,7 +39,7 @@ def model_item(
         "datetime": now,
         "mlm:name": f"{architecture} over {over}" if over else architecture,
         "mlm:architecture": architecture,
-        "mlm:tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
+        "mlm:tasks": [_kind(spec, task)],
         "mlm:framework": "pytorch",
         "mlm:framework_version": torch.__version__,
         "mlm:total_parameters": metrics.get("parameters"),
@@ -70,6 +69,12 @@ def model_item(
             }
         },
     }
+
+
+def _kind(spec: Any, task: Task) -> str:
+    if task.name == "tabular":
+        return str(spec.kind)
+    return _TASKS.get(task.name, task.name.replace("_", "-"))
 
 
 def _raster_input(spec: RasterSpec) -> dict[str, Any]:

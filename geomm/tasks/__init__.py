@@ -5,5 +5,14 @@ from geomm.tasks.ner import Ner
 from geomm.tasks.point_cloud import PointCloud
 from geomm.tasks.segmentation import Segmentation
 from geomm.tasks.super_resolution import SuperResolution
+from geomm.tasks.tabular import Tabular
 
-__all__ = ["Finished", "Ner", "PointCloud", "Segmentation", "SuperResolution", "Task"]
+__all__ = [
+    "Finished",
+    "Ner",
+    "PointCloud",
+    "Segmentation",
+    "SuperResolution",
+    "Tabular",
+    "Task",
+]

@@ -53,8 +53,19 @@ class Task(abc.ABC):
     """
 
     name: ClassVar[str]
+    #: What the model knows of its data: a dataclass with ``to_dict`` and ``from_dict``.
+    spec_type: ClassVar[Any]
     #: The file that a package carries for ArcGIS, None where the task has none.
     raster_function: ClassVar[Path | None] = None
+    #: Samples a step on a CPU, where the batch size is ``auto``.
+    cpu_batch_size: ClassVar[int] = 8
+    #: What the model card shows as an input.
+    example_input: ClassVar[str] = "scene.tif"
+    #: What the model card says of where the model holds.
+    limits: ClassVar[str] = (
+        "It was judged on imagery of the same scenes or export as it was trained on. On another sensor, "
+        "season, ground resolution or region, check its results against samples of your own first."
+    )
 
     def __init__(
         self,
@@ -91,17 +102,20 @@ class Task(abc.ABC):
     def own_metrics(self, spec: Any) -> list[BaseMetric]:
         """Return the metrics that the task is judged by; the first one draws its figures."""
 
+    def learn_from_evaluation(self, run: Finished) -> None:  # noqa: B027 - most tasks learn nothing more
+        """Let the model learn what only an evaluation shows, such as how far it errs."""
+
     @abc.abstractmethod
     def draw_figures(self, run: Finished) -> list[Path]:
         """Draw the task's own figures into the run's folder; return the files."""
 
-    @abc.abstractmethod
     def spec_to_dict(self, spec: Any) -> dict[str, Any]:
         """Return the spec as JSON types, for the package."""
+        return spec.to_dict()  # type: ignore[no-any-return]
 
-    @abc.abstractmethod
     def spec_from_dict(self, data: Mapping[str, Any]) -> Any:
         """Read back what ``spec_to_dict`` returned."""
+        return self.spec_type.from_dict(dict(data))
 
     @abc.abstractmethod
     def infer(
@@ -115,6 +129,10 @@ class Task(abc.ABC):
         model_id: str,
     ) -> PredictionReport:
         """Map inputs with a trained model and write the results."""
+
+    @abc.abstractmethod
+    def describe_spec(self, spec: Any) -> list[str]:
+        """Return lines of the model card that say what the model reads and writes."""
 
     @abc.abstractmethod
     def emd_keys(self, spec: Any) -> dict[str, Any]:

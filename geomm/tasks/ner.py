@@ -31,6 +31,12 @@ class Ner(Task):
     """
 
     name = "ner"
+    spec_type = TextSpec
+    example_input = "reports/"
+    limits = (
+        "It was judged on documents of the same collection as it was trained on. On texts of another "
+        "writer, form or language, check its results against documents of your own first."
+    )
 
     def __init__(
         self,
@@ -74,12 +80,6 @@ class Ner(Task):
             drawn.append(write_examples(metrics[0].examples, run.spec.labels, page))
         return drawn
 
-    def spec_to_dict(self, spec: TextSpec) -> dict[str, Any]:
-        return spec.to_dict()
-
-    def spec_from_dict(self, data: Mapping[str, Any]) -> TextSpec:
-        return TextSpec.from_dict(data)
-
     def infer(
         self,
         model: Any,
@@ -95,6 +95,13 @@ class Ner(Task):
         chosen = TextOptions(**options)
         model.to(chosen.resolve_device())
         return predict_texts(inputs, output, model=model, spec=spec, options=chosen)
+
+    def describe_spec(self, spec: TextSpec) -> list[str]:
+        placed = f"; {spec.address_tag} is placed on the map" if spec.address_tag else ""
+        return [
+            f"- texts in the language {spec.language}, {spec.window_tokens} tokens at once",
+            f"- entities {', '.join(spec.labels)}{placed}",
+        ]
 
     def emd_keys(self, spec: TextSpec) -> dict[str, Any]:
         return {

@@ -36,6 +36,12 @@ class PointCloud(Task):
     """
 
     name = "point_cloud"
+    spec_type = PointSpec
+    example_input = "cloud.laz"
+    limits = (
+        "It was judged on clouds of the same survey as it was trained on. On another sensor, season, point "
+        "density or region, check its results against samples of your own first."
+    )
 
     def __init__(
         self,
@@ -97,12 +103,6 @@ class PointCloud(Task):
             )
         return drawn
 
-    def spec_to_dict(self, spec: PointSpec) -> dict[str, Any]:
-        return spec.to_dict()
-
-    def spec_from_dict(self, data: Mapping[str, Any]) -> PointSpec:
-        return PointSpec.from_dict(dict(data))
-
     def infer(
         self,
         model: Any,
@@ -128,6 +128,14 @@ class PointCloud(Task):
             options=chosen,
             model_id=model_id,
         )
+
+    def describe_spec(self, spec: PointSpec) -> list[str]:
+        classes = ", ".join(f"{item.value} {item.name}" for item in spec.classes)
+        return [
+            f"- points with {', '.join(spec.features) or 'coordinates alone'}; about "
+            f"{spec.points_per_m2:.3g} points a square metre, blocks of {spec.block_m:g} m",
+            f"- classification codes: {classes}",
+        ]
 
     def emd_keys(self, spec: PointSpec) -> dict[str, Any]:
         statistics = spec.statistics

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import TASKS
 from geomm.structures import RasterSpec
-from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished, Task
+from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
+from geomm.tasks.raster import RasterTask
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @TASKS.register_module()
-class Segmentation(Task):
+class Segmentation(RasterTask):
     """Pixel classification (semantic segmentation).
 
     A sample is a ``RasterSample`` with a mask; a prediction is class probabilities a pixel; the map
@@ -58,11 +59,6 @@ class Segmentation(Task):
             mixup=self.mixup,
         )
 
-    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        from geomm.datasets.collate import collate_raster
-
-        return collate_raster(samples)
-
     def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
         from geomm.metrics.segmentation import SegmentationMetric
 
@@ -86,12 +82,6 @@ class Segmentation(Task):
                 )
             )
         return drawn
-
-    def spec_to_dict(self, spec: RasterSpec) -> dict[str, Any]:
-        return spec.to_dict()
-
-    def spec_from_dict(self, data: Mapping[str, Any]) -> RasterSpec:
-        return RasterSpec.from_dict(dict(data))
 
     def infer(
         self,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import DATASETS, TASKS, build
 from geomm.structures import RasterSpec
-from geomm.tasks.base import Finished, Task
+from geomm.tasks.base import Finished
+from geomm.tasks.raster import RasterTask
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @TASKS.register_module()
-class SuperResolution(Task):
+class SuperResolution(RasterTask):
     """Super-resolution.
 
     A sample is a ``RasterSample`` of a coarser picture with the finer one in its extras; a prediction is
@@ -65,11 +66,6 @@ class SuperResolution(Task):
         kind = AdversarialSuperResolver if head.get("adversarial") else SuperResolver
         return kind(head=head, loss=config.get("loss"), spec=spec)
 
-    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        from geomm.datasets.collate import collate_raster
-
-        return collate_raster(samples)
-
     def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
         from geomm.metrics.super_resolution import SuperResolutionMetric
 
@@ -83,12 +79,6 @@ class SuperResolution(Task):
             draw_finer_panels(run.model, run.source.split(split), run.folder / f"samples_{split}.png")
             for split in run.evaluations
         ]
-
-    def spec_to_dict(self, spec: RasterSpec) -> dict[str, Any]:
-        return spec.to_dict()
-
-    def spec_from_dict(self, data: Mapping[str, Any]) -> RasterSpec:
-        return RasterSpec.from_dict(dict(data))
 
     def infer(
         self,

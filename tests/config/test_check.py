@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from geomm.config import compose
 from geomm.config.check import check
+from geomm.config.compose import hydra_session
 
 GIVEN = ["dataset.images=pyproject.toml", "dataset.labels=pyproject.toml"]
 
@@ -143,3 +145,11 @@ def test_the_front_door_never_imports_torch(root, arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stderr
+
+
+def test_a_whole_mapping_may_be_given_where_keys_are_free():
+    given = ["task=tabular", "dataset.sample=house_prices", "dataset.target=price"]
+    checked = check("train", [*given, "dataset.types={built: category}"])
+    assert checked.problems == () and checked.overrides[-1] == "++dataset.types={built: category}"
+    with hydra_session():
+        assert compose("train", checked.overrides).dataset.types == {"built": "category"}

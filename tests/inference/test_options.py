@@ -8,6 +8,7 @@ import torch
 from geomm.config.compose import compose, hydra_session
 from geomm.errors import ConfigError, GeommError
 from geomm.inference import ClassMapOptions, InferenceOptions, RasterOptions
+from geomm.inference.table_options import TabularOptions
 from geomm.inference.text import TextOptions
 
 
@@ -47,6 +48,7 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
         ("raster", RasterOptions),
         ("segmentation", ClassMapOptions),
         ("ner", TextOptions),
+        ("tabular", TabularOptions),
     ],
 )
 def test_options_and_their_config_group_have_the_same_names_and_defaults(name, options):

@@ -12,7 +12,8 @@ from geomm.io.vector import VectorLabels
 from geomm.samples import SAMPLES, make, store
 from geomm.structures import PixelWindow
 
-NAMES = sorted(SAMPLES)
+#: Samples of scenes; those of tables have other roles.
+NAMES = ["building_footprints", "land_cover_sparse", "tree_crowns"]
 #: Field with the class, by sample; the other samples have features of one class.
 FIELDS = {"land_cover_sparse": "class"}
 

@@ -1,0 +1,187 @@
+"""A fully connected network over the columns of a table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from geomm.errors import ConfigError, Problem, did_you_mean
+from geomm.models.table_model import TableModel
+from geomm.registry import HEADS
+from geomm.transforms.table import Encoded, TableSpec
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+LOSSES = {
+    "regression": ("mse", "huber", "mae"),
+    "classification": ("cross_entropy", "focal"),
+}
+#: Rows a step of prediction: few enough to stay in a CPU's cache.
+_CHUNK = {"cpu": 16384, "cuda": 1048576}
+
+
+@HEADS.register_module()
+class FullyConnected(TableModel):
+    """Embeddings of categories and normalised numbers through fully connected layers.
+
+    Args:
+      spec: what the rows are.
+      layers: widths of the hidden layers.
+      dropout: share of activations switched off in training: one number, or one a layer.
+      embedding: width of a category's embedding; ``auto`` grows with the number of categories
+        (min(50, 1.6 n^0.56), as in fastai), or a number for all, or {column: number}.
+      embedding_dropout: share of an embedding's numbers switched off in training.
+      activation: ``relu``, ``gelu``, ``silu`` or ``tanh``.
+      norm: ``batch`` for batch normalisation after each layer, or None.
+      loss: ``auto``, or ``mse``, ``huber``, ``mae``; ``cross_entropy``, ``focal``.
+      class_weight: None, ``auto`` (by the inverse root of a class's share) or a number a class.
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        spec: TableSpec,
+        layers: Sequence[int] = (200, 100),
+        dropout: float | Sequence[float] = 0.0,
+        embedding: str | int | dict[str, int] = "auto",
+        embedding_dropout: float = 0.0,
+        activation: str = "relu",
+        norm: str | None = None,
+        loss: str = "auto",
+        class_weight: str | Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(spec)
+        if activation not in ACTIVATIONS:
+            known = did_you_mean(activation, ACTIVATIONS)
+            raise ConfigError([Problem("head.activation", f"found {activation!r}; {known}")])
+        if norm not in (None, "batch"):
+            raise ConfigError([Problem("head.norm", f"found {norm!r}, expected batch or null")])
+        self.loss_name = LOSSES[spec.kind][0] if loss == "auto" else loss
+        if self.loss_name not in LOSSES[spec.kind]:
+            known = did_you_mean(loss, LOSSES[spec.kind])
+            raise ConfigError([Problem("head.loss", f"found {loss!r} for a {spec.kind}; {known}")])
+        widths = [_width(embedding, column.name, column.size) for column in spec.category_columns]
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(column.size, width)
+            for column, width in zip(spec.category_columns, widths, strict=True)
+        )
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        drops = [float(dropout)] * len(layers) if isinstance(dropout, int | float) else list(dropout)
+        if len(drops) != len(layers):
+            raise ConfigError(
+                [Problem("head.dropout", f"{len(drops)} numbers for {len(layers)} layers; give one a layer")]
+            )
+        parts: list[nn.Module] = []
+        size = len(spec.number_names) + sum(widths)
+        for width, drop in zip(layers, drops, strict=True):
+            parts += [nn.Linear(size, width), ACTIVATIONS[activation]()]
+            parts += [nn.BatchNorm1d(width)] if norm else []
+            parts += [nn.Dropout(drop)] if drop else []
+            size = width
+        self.layers = nn.Sequential(*parts, nn.Linear(size, spec.outputs))
+        self.register_buffer("class_weight", _class_weight(class_weight, spec), persistent=False)
+
+    def forward(
+        self,
+        numbers: Tensor,
+        categories: Tensor,
+        target: Tensor | None = None,
+        row: Any = None,
+        mode: str = "tensor",
+    ) -> Any:
+        """Run the network on prepared rows.
+
+        Args:
+          numbers: (B, F) float32.
+          categories: (B, C) int64.
+          target: (B, T) float32 as learnt, or (B,) int64 class indices.
+          row: (B,) numbers of the rows.
+          mode: ``tensor`` for scores (B, K), ``loss`` for named losses, ``predict`` for a list of one
+            dict with the whole batch's ``prediction``, ``target`` and ``row``.
+        """
+        if mode == "loss":
+            assert target is not None
+            return {"loss": self.loss(self.scores(numbers, categories), target)}
+        if mode == "tensor":
+            return self.scores(numbers, categories)
+        return self.predicted(
+            Encoded(numbers.cpu().numpy(), categories.cpu().numpy()), target, row.cpu().numpy()
+        )
+
+    def scores(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Return logits (B, K), or learnt values (B, T)."""
+        if not len(self.embeddings):
+            return self.layers(numbers)  # type: ignore[no-any-return]
+        embedded = [layer(categories[:, i]) for i, layer in enumerate(self.embeddings)]
+        mixed = self.embedding_dropout(torch.cat(embedded, 1))
+        return self.layers(torch.cat([numbers, mixed], 1))  # type: ignore[no-any-return]
+
+    def loss(self, scores: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+        if self.loss_name == "mse":
+            return F.mse_loss(scores, target)
+        if self.loss_name == "huber":
+            return F.smooth_l1_loss(scores, target)
+        if self.loss_name == "mae":
+            return F.l1_loss(scores, target)
+        if self.loss_name == "cross_entropy":
+            return F.cross_entropy(scores, target, weight=self.class_weight)
+        # Lin et al., "Focal Loss for Dense Object Detection", 2017, with gamma 2.
+        log = scores.log_softmax(1).gather(1, target[:, None])[:, 0]
+        weight = 1.0 if self.class_weight is None else self.class_weight[target]
+        return (-weight * (1 - log.exp()) ** 2 * log).mean()
+
+    @torch.inference_mode()
+    def score_batch(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Return (n, K) probabilities or (n, T) learnt values of any number of rows, on its device."""
+        device = self.spread.device
+        step = _CHUNK.get(device.type, _CHUNK["cpu"])
+        found = []
+        for first in range(0, max(len(numbers), 1), step):
+            part = slice(first, first + step)
+            scores = self.scores(numbers[part].to(device), categories[part].to(device)).float()
+            found.append(scores.softmax(1) if self.spec.classes else scores)
+        return torch.cat(found)
+
+    def predict_learnt(self, encoded: Encoded) -> NDArray[np.float32]:
+        with warnings.catch_warnings():  # rows from Arrow may be read-only, and nothing writes to them
+            warnings.simplefilter("ignore", UserWarning)
+            numbers, categories = torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.categories)
+        return np.asarray(self.score_batch(numbers, categories).cpu().numpy())
+
+
+def _width(embedding: str | int | dict[str, int], column: str, size: int) -> int:
+    if isinstance(embedding, dict):
+        embedding = embedding.get(column, "auto")
+    if isinstance(embedding, int) and not isinstance(embedding, bool) and embedding > 0:
+        return embedding
+    if embedding != "auto":
+        raise ConfigError(
+            [Problem("head.embedding", f"found {embedding!r}, expected auto, a width or {{column: width}}")]
+        )
+    width: float = 1.6 * size**0.56
+    return min(50, round(width))
+
+
+def _class_weight(given: str | Sequence[float] | None, spec: TableSpec) -> Tensor | None:
+    if given is None or not spec.classes:
+        return None
+    if isinstance(given, str):
+        if given != "auto":
+            raise ConfigError([Problem("head.class_weight", f"found {given!r}, expected auto or numbers")])
+        share = torch.tensor(spec.class_rows, dtype=torch.float32).clamp(min=1)
+        weight = (share.sum() / share).sqrt()
+        return weight / weight.mean()
+    if len(given) != len(spec.classes):
+        raise ConfigError(
+            [Problem("head.class_weight", f"{len(given)} numbers for {len(spec.classes)} classes")]
+        )
+    return torch.tensor([float(item) for item in given])

@@ -1,0 +1,56 @@
+"""Rounds beside a run: which there are, their mean and spread, and that a resumed run keeps those done."""
+
+import pytest
+
+from geomm.engine.rounds import plan_rounds, run_rounds, spread_text
+from geomm.errors import ConfigError
+
+
+def config(**dataset):
+    return {"dataset": dataset, "resume": False}
+
+
+def test_no_rounds_where_none_are_asked_for():
+    assert plan_rounds({}) == [] and plan_rounds({"split": {"by": "random", "beside": None}}) == []
+    assert plan_rounds({"folds": 5, "fold": 2, "split": {"by": "random"}}) == []
+
+
+def test_folds_of_both_ways():
+    rounds = plan_rounds({"folds": 2, "split": {"by": "random", "beside": "block"}})
+    assert [(r.way, r.fold) for r in rounds] == [("random", 0), ("random", 1), ("block", 0), ("block", 1)]
+    assert len({r.name for r in rounds}) == 4
+    (alone,) = plan_rounds({"split": {"by": "random", "beside": "block"}})
+    assert (alone.way, alone.fold) == ("block", None)
+
+
+def test_mean_and_spread_of_the_tested_part(tmp_path):
+    seen = []
+
+    def run(changed, folder):
+        seen.append((changed["dataset"]["split"]["by"], changed["dataset"]["fold"], folder.name))
+        fold = changed["dataset"]["fold"] or 0
+        return {"val": {"RMSE": 99.0}, "test": {"RMSE": 1.0 + 2 * fold, "RMSE/price": 7.0}}
+
+    found = run_rounds(config(folds=2, split={"by": "random", "beside": "block"}), tmp_path, run)
+    assert found["folds"]["mean"] == {"RMSE": 2.0} and found["folds"]["std"]["RMSE"] == pytest.approx(2**0.5)
+    assert found["beside"]["by"] == "block" and seen[2] == ("block", 0, "block_fold_1")
+    assert spread_text(found["folds"]) == "RMSE 2.0000 ± 1.4142"
+
+
+def test_a_resumed_run_keeps_the_rounds_that_are_done(tmp_path):
+    (tmp_path / "fold_1").mkdir()
+    (tmp_path / "fold_1" / "metrics.json").write_text('{"val": {"RMSE": 5}}')
+    ran = []
+
+    def run(changed, folder):
+        ran.append(folder.name)
+        return {"val": {"RMSE": 3.0}}
+
+    wanted = {**config(folds=2, split={"by": "time"}), "resume": True}
+    assert run_rounds(wanted, tmp_path, run)["folds"]["mean"] == {"RMSE": 4.0} and ran == ["fold_2"]
+
+
+@pytest.mark.parametrize("dataset", [{"folds": 1}, {"split": {"by": "block", "beside": "block"}}])
+def test_rounds_that_make_no_sense_are_named(dataset):
+    with pytest.raises(ConfigError, match=r"dataset\.(folds|split\.beside)"):
+        plan_rounds(dataset)

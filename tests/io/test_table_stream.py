@@ -1,0 +1,139 @@
+"""Tables in batches: every format comes back with its rows, fields, geometries and CRS."""
+
+import geopandas
+import numpy as np
+import pandas
+import pytest
+from shapely import Point
+
+from geomm.errors import DataError
+from geomm.io.table_stream import RowReader, geometries, with_columns
+from geomm.io.table_writer import RowWriter
+from geomm.io.tables import credible_crs, find_tables, read_table, read_tables, to_crs
+
+FEATURES = ("gpkg", "geojson", "fgb", "shp", "parquet")
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(1)
+    places = rng.uniform(4e5, 5e5, (257, 2))
+    fields = {"a": rng.normal(size=257), "code": [f"{i:05d}" for i in range(257)]}
+    return geopandas.GeoDataFrame(fields, geometry=[Point(*p) for p in places], crs="EPSG:32633")
+
+
+def save(frame, path):
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    elif path.suffix == ".csv":
+        frame.drop(columns="geometry").to_csv(path, index=False)
+    else:
+        frame.to_file(path)
+    return str(path)
+
+
+def copied(path, target, rows=50):
+    reader = RowReader(path, numbers=["a"], batch_rows=rows)
+    first = 0
+    sizes = []
+    with RowWriter(target, reader.layout) as write:
+        for batch in reader:
+            sizes.append(batch.num_rows)
+            write(with_columns(batch, {"n": np.arange(first, first + batch.num_rows)}))
+            first += batch.num_rows
+    assert max(sizes) <= rows and sum(sizes) == 257
+    return target
+
+
+@pytest.mark.parametrize("ending", FEATURES)
+def test_features_come_back_with_a_column_more(frame, tmp_path, ending):
+    path = save(frame, tmp_path / f"in.{ending}")
+    target = copied(path, tmp_path / f"out.{ending}")
+    back = read_table(str(target))
+    order = np.argsort(back.frame["code"].to_numpy())  # FlatGeobuf sorts features by place
+    np.testing.assert_allclose(back.frame["a"].to_numpy()[order], frame["a"])
+    assert sorted(back.frame["n"]) == list(range(257))
+    assert back.crs == "EPSG:32633"
+    moved = np.array([g.distance(h) for g, h in zip(back.geometry[order], frame.geometry, strict=True)])
+    assert moved.max() < 1e-3
+    left = [p.name for p in tmp_path.iterdir() if p.name.startswith(".") or "part" in p.name]
+    assert left == []
+
+
+def test_a_csv_keeps_its_texts(frame, tmp_path):
+    path = save(frame, tmp_path / "in.csv")
+    target = copied(path, tmp_path / "out.csv")
+    back = pandas.read_csv(target, dtype=str)
+    assert back["code"].tolist() == frame["code"].tolist() and back["n"].tolist()[-1] == "256"
+    np.testing.assert_array_equal(back["a"].astype(float), frame["a"])
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "csv", "parquet"])
+def test_an_error_leaves_nothing_behind(frame, tmp_path, ending):
+    path = save(frame, tmp_path / f"in.{ending}")
+    reader = RowReader(path, batch_rows=50)
+    with pytest.raises(RuntimeError, match="mine"):
+        with RowWriter(tmp_path / f"out.{ending}", reader.layout) as write:
+            for batch in reader:
+                write(batch)
+            raise RuntimeError("mine")
+    assert [p.name for p in tmp_path.iterdir()] == [f"in.{ending}"]
+
+
+def test_a_geometry_comes_with_its_batch(frame, tmp_path):
+    reader = RowReader(save(frame, tmp_path / "in.gpkg"), batch_rows=100)
+    (first, *_) = list(reader)
+    assert geometries(first, reader.layout)[0].equals(frame.geometry[0])
+    plain = RowReader(save(frame, tmp_path / "in.csv"))
+    assert plain.layout.geometry is None
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "x,y\n", "has no rows"),
+        ("a.gpkg", "no database", "cannot be read as a table"),
+        ("a.parquet", "no parquet", "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        read_table(str(tmp_path / name))
+    if said != "has no rows":
+        with pytest.raises(DataError, match=said):
+            list(RowReader(str(tmp_path / name)))
+    with pytest.raises(DataError, match="no such file"):
+        read_table(str(tmp_path / "other.csv"))
+
+
+def test_a_word_among_numbers_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\nmany,3\n")
+    with pytest.raises(DataError, match=r"a.csv cannot be read.*many"):
+        list(RowReader(str(tmp_path / "a.csv"), numbers=["a"]))
+
+
+def test_tables_of_equal_columns_are_joined(frame, tmp_path):
+    one = save(frame, tmp_path / "1.gpkg")
+    two = save(frame.to_crs("EPSG:32634"), tmp_path / "2.gpkg")
+    both = read_tables([one, two])
+    assert len(both) == 514 and both.crs == "EPSG:32633"
+    assert both.geometry[257].distance(both.geometry[0]) < 0.01
+    save(frame.rename(columns={"a": "aa"}), tmp_path / "3.gpkg")
+    with pytest.raises(DataError, match=r"3.gpkg has no column 'a'.*did you mean 'aa'"):
+        read_tables([one, str(tmp_path / "3.gpkg")])
+
+
+def test_sources_of_gdal_are_no_files(tmp_path):
+    assert find_tables("PG:dbname=x tables=y") == ["PG:dbname=x tables=y"]
+    with pytest.raises(DataError):
+        find_tables(str(tmp_path / "*.csv"))
+
+
+def test_coordinates_that_are_no_degrees_have_no_geographic_crs(caplog):
+    places = np.array([Point(907, 534), Point(5, 5)], object)
+    assert credible_crs(places, "EPSG:4326", "x.geojson") is None
+    assert "taken for a layer without CRS" in caplog.text
+    assert credible_crs(places[1:], "EPSG:4326", "x") == "EPSG:4326"
+    assert to_crs(places, None, None, "x") is places
