@@ -17,8 +17,12 @@ from geomm.transforms import (
 )
 
 TRANSFORMS.import_from_location()
-#: Every transform that geomm registers, by name.
-OURS = {n: c for n, c in TRANSFORMS.module_dict.items() if c.__module__.startswith("geomm.")}
+#: Every transform of windows that geomm registers, by name; those of points have a contract of their own.
+OURS = {
+    name: cls
+    for name, cls in TRANSFORMS.module_dict.items()
+    if cls.__module__ in ("geomm.transforms.raster", "geomm.transforms.degrade")
+}
 #: Those that move pixels, at full strength; the others change values.
 MOVING = (
     RandomFlip(probability=0.7),
