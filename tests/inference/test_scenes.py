@@ -33,7 +33,7 @@ def test_names_are_as_short_as_they_can_be():
 
 def map_like(path, scene):
     with rasterio.open(path, "w", driver="GTiff", width=1, height=1, count=1, dtype="uint8") as target:
-        target.update_tags(CLASSES="1=a")
+        target.update_tags(GEOMM_MAP="classes")
     return path
 
 
