@@ -16,24 +16,28 @@ _GSD_M = 0.1
 #: NEON's tiles are named by the easting and northing of their lower left corner, 1 km a side. Where in
 #: its tile a crop lies is not recorded, so it is put into the tile's upper left corner.
 _TILE_M = 1000.0
-_TRAINED = "2019_YELL_2_528000_4978000_image_crop2"
-_UNSEEN = "2019_YELL_2_541000_4977000_image_crop"
+_PICTURE = "2019_YELL_2_528000_4978000_image_crop2"
+#: The column that parts what is trained on from what is not.
+_PARTED_PX = 1800
 
 
 @sample
 def tree_crowns(folder: Path) -> dict[str, str]:
-    """Lay out airborne RGB scenes of the National Ecological Observatory Network, 0.1 m.
+    """Lay out an airborne RGB scene of the National Ecological Observatory Network, 0.1 m, in two parts.
 
-    ``images`` is a conifer forest of 2472 x 2299 pixels (Yellowstone) with 574 crowns; ``labels`` are
-    ellipses in the boxes that people drew, ``boxes`` the boxes themselves. ``unseen`` is a forest
-    13 km to the east of it, with ``unseen_labels`` and ``unseen_boxes``.
+    The scene is a conifer forest (Yellowstone, 2472 x 2299 pixels) in which people drew boxes around 574
+    crowns. ``images`` is its western part, with ``labels``, ellipses in the boxes, and the ``boxes``
+    themselves; ``unseen`` is the eastern part, with ``unseen_labels`` and ``unseen_boxes``.
 
     Raises:
       DependencyError: the package deepforest, which carries the imagery (MIT), is not installed.
     """
-    data = data_folder()
-    image, labels, boxes = _lay_out(data / f"{_TRAINED}.png", folder, "yellowstone")
-    unseen, unseen_labels, unseen_boxes = _lay_out(data / f"{_UNSEEN}.png", folder, "yellowstone_east")
+    picture = data_folder() / f"{_PICTURE}.png"
+    pixels = _read_png(picture)
+    image, labels, boxes = _lay_out(picture, pixels, (0, _PARTED_PX), folder, "west")
+    unseen, unseen_labels, unseen_boxes = _lay_out(
+        picture, pixels, (_PARTED_PX, pixels.shape[2]), folder, "east"
+    )
     return {
         "images": image,
         "labels": labels,
@@ -44,15 +48,26 @@ def tree_crowns(folder: Path) -> dict[str, str]:
     }
 
 
-def _lay_out(picture: Path, folder: Path, name: str) -> tuple[str, str, str]:
-    """Write a picture as a GeoTIFF, its crowns and its boxes; return the three files."""
+def _lay_out(
+    picture: Path, pixels: Any, columns: tuple[int, int], folder: Path, name: str
+) -> tuple[str, str, str]:
+    """Write some columns of a picture as a GeoTIFF, its crowns and its boxes; return the three files."""
     easting, northing = (float(part) for part in picture.stem.split("_")[3:5])
-    origin, crs = (easting, northing + _TILE_M), "EPSG:32612"
-    boxes = [_to_map(box, origin) for box in read_voc_boxes(picture.with_suffix(".xml"))]
+    corner = (easting, northing + _TILE_M)
+    first, last = columns
+    area = _to_map((first, 0, last, pixels.shape[1]), corner)
+    boxes = [_to_map(box, corner) for box in read_voc_boxes(picture.with_suffix(".xml"))]
+    crowns = [ellipse(box).intersection(area) for box in boxes]
+    origin, crs = (easting + first * _GSD_M, northing + _TILE_M), "EPSG:32612"
+    part = np.ascontiguousarray(pixels[:, :, first:last])
     return (
-        write_raster(folder / f"{name}.tif", _read_png(picture), crs=crs, origin=origin, gsd=_GSD_M),
-        write_features(folder / f"{name}_crowns.gpkg", [ellipse(box) for box in boxes], crs=crs),
-        write_features(folder / f"{name}_boxes.gpkg", boxes, crs=crs),
+        write_raster(folder / f"{name}.tif", part, crs=crs, origin=origin, gsd=_GSD_M),
+        write_features(folder / f"{name}_crowns.gpkg", [c for c in crowns if not c.is_empty], crs=crs),
+        write_features(
+            folder / f"{name}_boxes.gpkg",
+            [b.intersection(area) for b in boxes if b.intersects(area)],
+            crs=crs,
+        ),
     )
 
 
@@ -61,7 +76,7 @@ def data_folder() -> Path:
     spec = importlib.util.find_spec("deepforest")
     for location in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(location) / "data"
-        if (folder / f"{_TRAINED}.png").is_file():
+        if (folder / f"{_PICTURE}.png").is_file():
             return folder
     raise DependencyError(
         "the sample tree_crowns needs the scenes of the package deepforest; "

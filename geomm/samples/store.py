@@ -15,7 +15,7 @@ Maker = Callable[[Path], dict[str, str]]
 #: Makers of sample data by name; each fills a folder and returns its files by role.
 SAMPLES: dict[str, Maker] = {}
 #: Raised when a maker changes, so that older samples are made anew.
-_VERSION = 3
+_VERSION = 4
 
 
 def sample(maker: Maker) -> Maker:

@@ -35,9 +35,11 @@ def test_every_crown_lies_in_its_scene(made):
     from geomm.io.raster import read_info
     from geomm.io.vector import to_pixels
 
-    paths = made("tree_crowns")
-    for image, boxes, count in (("images", "boxes", 574), ("unseen", "unseen_boxes", 279)):
+    paths, counts = made("tree_crowns"), []
+    for image, boxes in (("images", "boxes"), ("unseen", "unseen_boxes")):
         info = read_info(paths[image])
         placed = to_pixels(geopandas.read_file(paths[boxes]).geometry.to_numpy(), info)
         scene = box(-2, -2, info.width + 2, info.height + 2)
-        assert len(placed) == count and all(scene.contains(shape) for shape in placed)
+        assert all(scene.contains(shape) for shape in placed)
+        counts.append(len(placed))
+    assert 574 <= sum(counts) < 574 + 40 and min(counts) > 50

@@ -171,8 +171,10 @@ def test_an_unknown_sample_is_an_error_that_names_the_nearest():
 def test_what_a_process_that_died_left_half_made_is_removed(tmp_path, small):
     import os
 
-    dead = tmp_path / ".small-3.4194303"
-    mine = tmp_path / f".small-3.{os.getppid()}"
+    from geomm.samples import store
+
+    dead = tmp_path / f".small-{store._VERSION}.4194303"
+    mine = tmp_path / f".small-{store._VERSION}.{os.getppid()}"
     for folder in (dead, mine):
         folder.mkdir(parents=True)
     make("small", tmp_path)
