@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,13 @@ from geomm.errors import ConfigError, did_you_mean
 Maker = Callable[[Path], dict[str, str]]
 #: Makers of sample data by name; each fills a folder and returns its files by role.
 SAMPLES: dict[str, Maker] = {}
-#: Raised when a maker changes, so that older samples are made anew.
-_VERSION = 4
+
+
+@cache
+def version() -> str:
+    """Return a text that changes with the code that makes samples, so that older ones are made anew."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
 def sample(maker: Maker) -> Maker:
@@ -60,7 +67,7 @@ def make(name: str, folder: Path | None = None) -> dict[str, str]:
     """
     if name not in SAMPLES:
         raise ConfigError(f"dataset.sample: unknown {name!r}; {did_you_mean(name, SAMPLES)}")
-    target = (folder or samples_folder()) / f"{name}-{_VERSION}"
+    target = (folder or samples_folder()) / f"{name}-{version()}"
     index = target / "index.json"
     if not index.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)

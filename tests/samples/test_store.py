@@ -173,8 +173,8 @@ def test_what_a_process_that_died_left_half_made_is_removed(tmp_path, small):
 
     from geomm.samples import store
 
-    dead = tmp_path / f".small-{store._VERSION}.4194303"
-    mine = tmp_path / f".small-{store._VERSION}.{os.getppid()}"
+    dead = tmp_path / f".small-{store.version()}.4194303"
+    mine = tmp_path / f".small-{store.version()}.{os.getppid()}"
     for folder in (dead, mine):
         folder.mkdir(parents=True)
     make("small", tmp_path)
