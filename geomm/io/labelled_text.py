@@ -285,7 +285,7 @@ def _read_docbin(file: Path, text_field: str, encoding: str) -> Iterator[Labelle
 
     try:
         docs = list(DocBin().from_disk(file).get_docs(spacy.blank("xx").vocab))
-    except Exception as error:
+    except Exception as error:  # whatever msgpack, zlib and spaCy raise
         raise DataError(f"{file} is no DocBin of spaCy ({' '.join(str(error).split())[:120]})") from error
     for at, doc in enumerate(docs, 1):
         entities = tuple(Entity(e.start_char, e.end_char, e.label_) for e in doc.ents)
