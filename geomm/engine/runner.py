@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import os
@@ -13,6 +14,9 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
+from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
@@ -22,6 +26,11 @@ from geomm.errors import GeommError
 from geomm.tasks.base import Task
 
 _LOG = logging.getLogger("geomm")
+
+#: The momentum that one cycle runs through, falling while the learning rate rises.
+_HIGH_MOMENTUM, _LOW_MOMENTUM = 0.95, 0.85
+#: Adam's second beta.
+_BETA_OF_SQUARES = 0.999
 
 
 class TrainingRunner(Runner):
@@ -182,6 +191,8 @@ def _default_hooks() -> dict[str, Any]:
 
 def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device) -> dict[str, Any]:
     optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
+    if schedule["policy"] == "one_cycle" and _cycles_momentum(optimizer):
+        optimizer["betas"] = (_HIGH_MOMENTUM, _BETA_OF_SQUARES)
     wrapper: dict[str, Any] = {
         "type": "OptimWrapper",
         "optimizer": optimizer,
@@ -202,17 +213,7 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
     warm = min(round(schedule["warmup"] * total), total - 1)
     lr = float(schedule["lr"])
     if schedule["policy"] == "one_cycle":
-        if total < 4:  # too short for a cycle
-            return []
-        return [
-            {
-                "type": "OneCycleLR",
-                "eta_max": lr,
-                "total_steps": total,
-                "pct_start": min(max(schedule["warmup"], 2.0 / total), 1.0 - 1.0 / total),
-                "by_epoch": False,
-            }
-        ]
+        return _one_cycle(schedule["optimizer"], lr, total, float(schedule["warmup"]))
     course: list[dict[str, Any]] = []
     if warm:
         course.append({"type": "LinearLR", "start_factor": 0.01, "end": warm, "by_epoch": False})
@@ -228,3 +229,56 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
             }
         )
     return course
+
+
+def _one_cycle(optimizer: dict[str, Any], lr: float, total: int, warmup: float) -> list[dict[str, Any]]:
+    """Return one cycle of the rate and, against it, of the momentum (Smith 2018, arXiv:1803.09820)."""
+    if total < 4:  # too short for a cycle
+        return []
+    rise = min(max(warmup, 2.0 / total), 1.0 - 1.0 / total)
+    course: list[dict[str, Any]] = [
+        {
+            "type": "OneCycleLR",
+            "eta_max": lr,
+            "total_steps": total,
+            "pct_start": rise,
+            "by_epoch": False,
+        }
+    ]
+    if not _cycles_momentum(optimizer):
+        return course
+    return [
+        *course,
+        {"type": OneCycleMomentum, "turn": rise * total - 1, "last": total - 1, "by_epoch": False},
+    ]
+
+
+class _MomentumCycle(_ParamScheduler):
+    """Lets a parameter of the optimizer fall to a turning point and rise again, along cosines."""
+
+    def __init__(self, optimizer: Any, param_name: str, *, turn: float, last: float, **kwargs: Any) -> None:
+        self.turn, self.last = turn, last
+        super().__init__(optimizer, param_name, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        if self.last_step <= self.turn:
+            fallen = self.last_step / self.turn
+        else:
+            fallen = max(self.last - self.last_step, 0.0) / (self.last - self.turn)
+        share = (1.0 - math.cos(math.pi * fallen)) / 2.0
+        return [_HIGH_MOMENTUM + (_LOW_MOMENTUM - _HIGH_MOMENTUM) * share] * len(self.optimizer.param_groups)
+
+
+class OneCycleMomentum(MomentumSchedulerMixin, _MomentumCycle):
+    """What ``torch.optim.lr_scheduler.OneCycleLR`` does to the momentum; mmengine's moves the rate alone.
+
+    Args:
+      turn: the step, fractions included, at which momentum is lowest.
+      last: the step at which it is back.
+    """
+
+
+def _cycles_momentum(optimizer: dict[str, Any]) -> bool:
+    """Say whether the one cycle may set the optimizer's first beta: it has one, and the user chose none."""
+    kind = OPTIMIZERS.get(optimizer["type"])
+    return "betas" not in optimizer and kind is not None and "betas" in inspect.signature(kind).parameters

@@ -117,6 +117,8 @@ def test_mmcv_and_numpy_are_left_as_they_were_also_when_an_import_fails():
 
 
 def test_a_machine_without_mmagic_is_told_how_to_get_it(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mmagic"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(mmagic_bridge, "PathFinder", NoFinder)
     with pytest.raises(DependencyError) as caught:
         load_framework("mmagic")

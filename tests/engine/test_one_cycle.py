@@ -1,0 +1,68 @@
+"""The one cycle of learning rate and momentum."""
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS, build_from_cfg
+
+from geomm.engine import runner
+
+SCHEDULE = {
+    "policy": "one_cycle",
+    "epochs": 4,
+    "warmup": 0.25,
+    "lr": 3e-3,
+    "accumulate": 1,
+    "clip_grad_norm": None,
+    "optimizer": {"type": "AdamW", "weight_decay": 0.01},
+}
+
+
+def course(schedule, steps_an_epoch, steps):
+    """Return (learning rate, first beta) of every step that mmengine's schedulers give."""
+    model = torch.nn.Linear(2, 2)
+    wrapper = build_optim_wrapper(model, runner._optim_wrapper(schedule, {"amp": False}, torch.device("cpu")))
+    schedulers = [
+        build_from_cfg(one, PARAM_SCHEDULERS, {"optimizer": wrapper})
+        for one in runner._param_scheduler(schedule, steps_an_epoch)
+    ]
+    seen = []
+    for _ in range(steps):
+        group = wrapper.optimizer.param_groups[0]
+        seen.append((group["lr"], group.get("betas", (None,))[0]))
+        for scheduler in schedulers:
+            scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("steps_an_epoch", [3, 12, 25])
+@pytest.mark.parametrize("warmup", [0.25, 0.5])
+def test_rate_and_momentum_follow_torchs_one_cycle(steps_an_epoch, warmup):
+    schedule = {**SCHEDULE, "warmup": warmup}
+    total = schedule["epochs"] * steps_an_epoch
+    optimizer = torch.optim.AdamW(torch.nn.Linear(2, 2).parameters(), lr=schedule["lr"])
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule["lr"], total_steps=total, pct_start=warmup
+    )
+    expected = []
+    for _ in range(total):
+        group = optimizer.param_groups[0]
+        expected.append((group["lr"], group["betas"][0]))
+        optimizer.step()
+        if len(expected) < total:
+            cycle.step()
+    seen = course(schedule, steps_an_epoch, total)
+    for step, (one, other) in enumerate(zip(seen, expected, strict=True)):
+        assert one == pytest.approx(other, rel=1e-6, abs=1e-9), step
+
+
+def test_betas_of_the_users_own_stay_as_they_are():
+    optimizer = {**SCHEDULE["optimizer"], "betas": [0.8, 0.99]}
+    betas = {beta for _, beta in course({**SCHEDULE, "optimizer": optimizer}, 5, 20)}
+    assert betas == {0.8}
+
+
+def test_an_optimizer_without_betas_has_a_cycle_of_the_rate_alone():
+    rates = [rate for rate, beta in course({**SCHEDULE, "optimizer": {"type": "SGD"}}, 5, 20)]
+    assert max(rates) == pytest.approx(3e-3)
+    assert rates[-1] < 1e-6
