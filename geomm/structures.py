@@ -184,6 +184,40 @@ class RasterSpec:
         return cls(**known)
 
 
+@dataclass(frozen=True)
+class Objects:
+    """Things in an image: the truth, or what a model found.
+
+    Attributes:
+      boxes: (N, 4) float32 xmin, ymin, xmax, ymax in pixels; (0, 0) is the upper left corner of the
+        upper left pixel, so the box of that pixel alone is 0, 0, 1, 1.
+      labels: (N,) int64 index into the spec's classes.
+      scores: (N,) float32 from 0 to 1, None for the truth.
+      masks: (N, H, W) bool over the whole image, None where only boxes are known.
+      ignored: (N,) bool, the truth's objects that are neither learnt nor counted (crowds, cut by a
+        border, difficult); None where all count.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32] | None = None
+    masks: NDArray[np.bool_] | None = None
+    ignored: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, chosen: Any) -> Objects:
+        """Return the objects that a slice, a mask (N,) bool or indices choose."""
+        given = (self.boxes, self.labels, self.scores, self.masks, self.ignored)
+        return Objects(*(None if values is None else values[chosen] for values in given))  # type: ignore[arg-type]
+
+    def shifted(self, col: float, row: float) -> Objects:
+        """Return the boxes as seen from (col, row) to the upper left: both are added. Masks are dropped."""
+        by = np.array([col, row, col, row], np.float32)
+        return replace(self, boxes=self.boxes + by, masks=None)
+
+
 @dataclass
 class RasterSample:
     """One training window or chip.
@@ -194,7 +228,7 @@ class RasterSample:
       mask: (H, W) uint8 class indices with ``IGNORE_INDEX``; None where the task has no mask.
       georeference: of the window's upper left corner, None for images without one.
       name: source file and window, for messages and figures.
-      extras: what further tasks carry, by name: ``boxes`` (N, 4), or ``coarse`` (C, H / s, W / s) with
+      extras: what further tasks carry, by name: ``objects`` (``Objects``), or ``coarse`` (C, H / s, W / s) with
         ``coarse_valid``, the same ground on a coarser grid.
     """
 

@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geomm.structures import BandStatistics, Georeference, RasterSpec, class_color, make_classes
+from geomm.structures import BandStatistics, Georeference, Objects, RasterSpec, class_color, make_classes
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -46,3 +47,17 @@ def test_a_spec_survives_json():
 
 def test_class_colours_differ():
     assert len({class_color(index) for index in range(64)}) == 64
+
+
+def test_objects_are_chosen_with_all_they_carry_and_shifted_as_boxes():
+    found = Objects(
+        np.array([[0, 0, 1, 1], [2, 3, 5, 7]], np.float32),
+        np.array([1, 0]),
+        np.array([0.5, 0.9], np.float32),
+        np.zeros((2, 8, 8), bool),
+    )
+    one = found[found.scores > 0.6]
+    assert (len(one), one.labels.tolist(), one.masks.shape, one.ignored) == (1, [0], (1, 8, 8), None)
+    moved = found.shifted(10, 100)
+    assert moved.boxes.tolist() == [[10, 100, 11, 101], [12, 103, 15, 107]]
+    assert moved.masks is None
