@@ -228,8 +228,8 @@ class RasterSample:
       mask: (H, W) uint8 class indices with ``IGNORE_INDEX``; None where the task has no mask.
       georeference: of the window's upper left corner, None for images without one.
       name: source file and window, for messages and figures.
-      extras: what further tasks carry, by name: ``objects`` (``Objects``), or ``coarse`` (C, H / s, W / s) with
-        ``coarse_valid``, the same ground on a coarser grid.
+      extras: what further tasks carry, by name: ``objects`` (``Objects``), or ``coarse`` (C, H / s, W / s)
+        with ``coarse_valid``, the same ground on a coarser grid.
     """
 
     image: NDArray[Any]
