@@ -27,6 +27,8 @@ _LOG = logging.getLogger("geomm")
 Array = NDArray[Any]
 #: Smallest weight of a vote, at a block's edge: every point of a block counts.
 _LEAST_WEIGHT = 0.02
+#: Points of a neighbouring region that are read at a time.
+_PIECE = 65_536
 #: Number of a point that is context only.
 CONTEXT = -1
 
@@ -229,12 +231,10 @@ def load_region(number: int, grid: RegionGrid, features: int, folder: Path) -> R
     xyz, parts = [records[0]["xyz"]], []
     reach = grid.edge_m - grid.step_m + grid.block_m
     for other in grid.beside(number):
-        found = _read(folder, other, features)
         shift = np.array([*(grid.corner(other) - grid.corner(number)), 0.0], np.float32)
-        moved = found["xyz"] + shift
-        near = np.flatnonzero((moved[:, :2] < reach).all(1))
-        records.append(found[near])
-        xyz.append(moved[near])
+        found, near = _read_near(folder, other, features, np.float32(reach) - shift[:2])
+        records.append(found)
+        xyz.append(found["xyz"] + shift)
         parts.append((other, near))
     joined = np.concatenate(records)
     return Region(
@@ -251,6 +251,22 @@ def _read(folder: Path, number: int, features: int) -> Array:
     file = folder / f"region_{number}.bin"
     kind = record_type(features)
     return np.fromfile(file, kind) if file.is_file() else np.zeros(0, kind)
+
+
+def _read_near(
+    folder: Path, number: int, features: int, limit: NDArray[np.float32]
+) -> tuple[Array, NDArray[np.int64]]:
+    """Read a region's points with x and y below limits, a piece of the file at a time; also say which."""
+    kind = record_type(features)
+    file = folder / f"region_{number}.bin"
+    count = file.stat().st_size // kind.itemsize if file.is_file() else 0
+    records, places = [np.zeros(0, kind)], [np.zeros(0, np.int64)]
+    for start in range(0, count, _PIECE):
+        piece = np.fromfile(file, kind, count=_PIECE, offset=start * kind.itemsize)
+        near = np.flatnonzero((piece["xyz"][:, :2] < limit).all(1))
+        records.append(piece[near])
+        places.append(near + start)
+    return np.concatenate(records), np.concatenate(places)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from geomm.datasets.collate import collate_raster
 from geomm.metrics.super_resolution import SuperResolutionMetric
 from geomm.registry import MODELS, TASKS, build, get
 from tools.benchmarks.contestants import plain_loop
+from tools.benchmarks.contestants.peak import peak_mb
 
 HEADS = ("srcnn", "edsr", "rdn", "srresnet", "esrgan", "swinir")
 #: Smaller than the papers', so that 15 minutes on two cores suffice; the same for every contestant.
@@ -243,13 +244,11 @@ def memory(args):
 
 
 def one(args):
-    import resource
-
     torch.set_num_threads(args.threads)
     model, spec = make_model("srcnn", 2)
     with tempfile.TemporaryDirectory() as folder:
         map_scene(make_scene(Path(folder), args.size), Path(folder) / "o", model, spec, args)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_mb())
 
 
 def main(argv):

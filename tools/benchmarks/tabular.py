@@ -322,15 +322,13 @@ def write_random(path, count, columns, with_target=False):
 
 def one(package, table, output):
     import geomm
+    from tools.benchmarks.contestants.peak import peak_mb
 
     model = geomm.load(package)
     started = time.perf_counter()
     model.predict(table, output=output, progress=False, on_error="raise", threads=1)
     seconds = time.perf_counter() - started
-    # Not getrusage: a child's peak there is its parent's until it has a higher one.
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    print(json.dumps([seconds, peak / 1024]))
+    print(json.dumps([seconds, peak_mb()]))
 
 
 # raster
