@@ -260,7 +260,8 @@ def _read_near(
     kind = record_type(features)
     file = folder / f"region_{number}.bin"
     count = file.stat().st_size // kind.itemsize if file.is_file() else 0
-    records, places = [np.zeros(0, kind)], [np.zeros(0, np.int64)]
+    records: list[Array] = [np.zeros(0, kind)]
+    places: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     for start in range(0, count, _PIECE):
         piece = np.fromfile(file, kind, count=_PIECE, offset=start * kind.itemsize)
         near = np.flatnonzero((piece["xyz"][:, :2] < limit).all(1))
