@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +11,7 @@ import torch
 
 from geomm.inference.grid import TileGrid
 from geomm.inference.products import MapProducts
+from geomm.inference.work import file_stamps, fingerprint
 from geomm.io.cog import MapLayout, assemble
 from geomm.io.raster import RasterInfo, read_info
 from geomm.structures import RasterSpec
@@ -84,15 +83,11 @@ class SceneJob:
         Args:
           extra: what else decides it: the model, its precision, its device.
         """
-        path = Path(self.scene)
-        stat = path.stat() if path.exists() else None
-        parts = [
-            str(path.absolute()),
-            stat and [stat.st_size, stat.st_mtime_ns],
+        return fingerprint(
+            file_stamps([self.scene]),
             self.spec.to_dict(),
             [self.tile_px, self.overlap_px, self.margin_px, self.batch_size],
             [type(self.products).__name__, self.products.describe()],
             torch.__version__,
             list(extra),
-        ]
-        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
+from geomm.inference.work import file_stamps, fingerprint, open_work
 from geomm.io.las import LAS_ENDINGS, LasInfo, find_dimension, read_las_info
 from geomm.io.las_edit import written_by_geomm
 from geomm.io.paths import expand
@@ -178,15 +177,9 @@ class _Runner:
 
     def _prepare_work(self, work: Path, cloud: str, others: Sequence[LasInfo]) -> None:
         """Make the folder of finished regions; what another run left in it is thrown away."""
-        files = [cloud, *(other.path for other in others)]
-        stamps = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in files]
         block = [*self.options.blocks(self.spec), self.options.region_points, self.options.precision]
-        mark = hashlib.sha256(json.dumps([self.model_id, stamps, block]).encode()).hexdigest()
-        note = work / "fingerprint"
-        if not (self.options.resume and note.is_file() and note.read_text(encoding="utf-8") == mark):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
-            note.write_text(mark, encoding="utf-8")
+        stamps = file_stamps([cloud, *(other.path for other in others)])
+        open_work(work, fingerprint(self.model_id, stamps, block), resume=self.options.resume)
 
     def _predict(self, info: LasInfo, others: Sequence[LasInfo], work: Path) -> None:
         extent = (np.asarray(info.maxs) - np.asarray(info.mins))[:2] * info.unit_m

@@ -22,6 +22,7 @@ from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.rows import Score
 from geomm.inference.scenes import check_scene, check_target, find_scenes, output_names
+from geomm.inference.work import open_work
 from geomm.io.raster import read_info
 from geomm.registry import EXECUTORS
 from geomm.structures import RasterSpec
@@ -157,9 +158,4 @@ class _Mapper:
         """Make the folder of finished bands; what another run left in it is thrown away."""
         options = self.options
         mark = job.fingerprint(self.model_id, options.tta, options.precision, self.device)
-        note = job.work / "fingerprint"
-        same = note.is_file() and note.read_text(encoding="utf-8") == mark
-        if not (same and options.resume):
-            shutil.rmtree(job.work, ignore_errors=True)
-            job.work.mkdir(parents=True)
-            note.write_text(mark, encoding="utf-8")
+        open_work(job.work, mark, resume=options.resume)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from geomm.inference.places import Located, Locator
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, say
 from geomm.inference.stream import stream
+from geomm.inference.work import file_stamps, fingerprint, open_work
 from geomm.io.documents import DOCUMENT_ENDINGS, read_documents
 from geomm.io.paths import expand
 from geomm.text import Document, Entity, TextSpec
@@ -27,6 +30,8 @@ _LOG = logging.getLogger("geomm")
 #: Windows that are read before the model runs, so that it can take those of like length together.
 _GROUP_WINDOWS = 512
 _WINDOWS_A_STEP = 32
+#: What the model found in each window of each document of a group: first and last token, label, confidence.
+GroupSpans = list[list[list[tuple[int, int, str, float]]]]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class TextFindings:
 class _Group:
     """Documents whose windows go through the model together, and the files they complete."""
 
+    number: int = 0
     documents: list[Document] = field(default_factory=list)
     windows: list[list[TokenWindow]] = field(default_factory=list)
     files: int = 0
@@ -83,6 +89,7 @@ def predict_texts(
     model: Any,
     spec: TextSpec,
     options: TextOptions,
+    model_id: str,
 ) -> PredictionReport:
     """Find the entities of texts and locate them.
 
@@ -93,6 +100,7 @@ def predict_texts(
       model: a ``TokenTagger`` in eval mode.
       spec: of the model.
       options: see ``TextOptions``.
+      model_id: tells models apart, so that a run is only resumed with its own.
 
     Raises:
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
@@ -114,17 +122,21 @@ def predict_texts(
     locator = make_locator(options) if tag else None
     reader = _Reader(files, spec, options, report)
     step = _WINDOWS_A_STEP if options.batch_size == "auto" else int(options.batch_size)
-    with TextOutput(folder, spec, options, tag) as writer:
+    mark = _mark(files, options, spec, step, model_id)
+    with (
+        _DoneGroups(folder / ".entities.work", mark, resume=options.resume) as done,
+        TextOutput(folder, spec, options, tag) as writer,
+    ):
         with Progress(folder.name, len(files), "files", shown=options.progress) as progress:
 
-            def merge(group: _Group, spans: list[Any]) -> Iterator[TextFindings]:
+            def merge(group: _Group, spans: GroupSpans) -> Iterator[TextFindings]:
                 for findings in _join(group, spans, options.min_confidence):
                     report.amount += len(findings.document.offsets)
                     yield _place(findings, tag, locator)
 
             stream(
                 reader.groups(),
-                lambda group: _predict(model, group, step),
+                lambda group: done.get(group, lambda: _predict(model, group, step)),
                 merge,
                 writer.add,
                 done=lambda group: progress.advance(group.files),
@@ -135,6 +147,49 @@ def predict_texts(
     report.seconds = time.monotonic() - started
     say(report, "files", len(files))
     return report
+
+
+def _mark(files: Sequence[str], options: TextOptions, spec: TextSpec, step: int, model_id: str) -> str:
+    """Return a text that differs whenever what is found in a group of documents could."""
+    reading = [options.text_field, options.language or spec.language, options.encoding]
+    running = [step, options.precision, str(options.resolve_device()), torch.__version__]
+    return fingerprint(model_id, file_stamps(files), spec.to_dict(), reading, running)
+
+
+class _DoneGroups:
+    """What was found in groups of documents so far, a file a group.
+
+    A group is made of the same documents whenever the same files are read, so a run that was killed
+    reads them again but runs the model on what is left alone. Use as a context manager: the folder is
+    removed when the run is through, or has nothing to go on from.
+    """
+
+    def __init__(self, folder: Path, mark: str, *, resume: bool) -> None:
+        self.folder = folder
+        open_work(folder, mark, resume=resume)
+
+    def __enter__(self) -> _DoneGroups:
+        if count := self._count():
+            _LOG.info("going on after %d groups of documents", count)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None or not self._count():
+            shutil.rmtree(self.folder)
+
+    def _count(self) -> int:
+        return len(list(self.folder.glob("group_*.json")))
+
+    def get(self, group: _Group, predict: Callable[[], GroupSpans]) -> GroupSpans:
+        """Return what is known of a group, or else predict and keep it."""
+        path = self.folder / f"group_{group.number:06d}.json"
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        spans = predict()
+        temporary = path.with_suffix(".part")
+        temporary.write_text(json.dumps(spans), encoding="utf-8")
+        temporary.replace(path)
+        return spans
 
 
 def address_tag(options: TextOptions, spec: TextSpec) -> str | None:
@@ -211,7 +266,7 @@ class _Reader:
                     group.windows.append(overlapping_windows(document, self.spec.window_tokens))
                     if group.size >= _GROUP_WINDOWS:
                         yield group
-                        group = _Group()
+                        group = _Group(group.number + 1)
             except DataError as error:
                 if self.options.on_error == "raise":
                     raise
@@ -236,7 +291,7 @@ def document_names(files: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else list(files)
 
 
-def _predict(model: Any, group: _Group, step: int) -> list[list[list[tuple[int, int, str, float]]]]:
+def _predict(model: Any, group: _Group, step: int) -> GroupSpans:
     """Return the spans of each window of each document, tokens counted from the window's first."""
     found: list[list[Any]] = [[None] * len(windows) for windows in group.windows]
     places = [(d, w) for d, windows in enumerate(group.windows) for w in range(len(windows))]
@@ -255,7 +310,7 @@ def _predict(model: Any, group: _Group, step: int) -> list[list[list[tuple[int, 
     return found
 
 
-def _join(group: _Group, spans: list[Any], least: float) -> Iterator[TextFindings]:
+def _join(group: _Group, spans: GroupSpans, least: float) -> Iterator[TextFindings]:
     """Yield each document's entities: of every window those whose middle is in its core."""
     for document, windows, results in zip(group.documents, group.windows, spans, strict=True):
         kept: list[tuple[int, int, str, float]] = []

@@ -94,7 +94,7 @@ class Ner(Task):
 
         chosen = TextOptions(**options)
         model.to(chosen.resolve_device())
-        return predict_texts(inputs, output, model=model, spec=spec, options=chosen)
+        return predict_texts(inputs, output, model=model, spec=spec, options=chosen, model_id=model_id)
 
     def describe_spec(self, spec: TextSpec) -> list[str]:
         placed = f"; {spec.address_tag} is placed on the map" if spec.address_tag else ""

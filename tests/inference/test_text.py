@@ -34,9 +34,12 @@ class WordModel:
         return spans
 
 
-def predict(inputs, output, spec=SPEC, **options):
+def predict(inputs, output, spec=SPEC, model=None, model_id="words", **options):
     options = {"progress": False, "device": "cpu", **options}
-    return predict_texts(inputs, output, model=WordModel(), spec=spec, options=TextOptions(**options))
+    return predict_texts(
+        inputs, output, model=model or WordModel(), spec=spec, options=TextOptions(**options),
+        model_id=model_id,
+    )  # fmt: skip
 
 
 def rows(folder):
@@ -183,3 +186,52 @@ def test_labels_that_are_column_names_already(tmp_path):
 def test_equal_names_in_several_folders_are_told_apart():
     assert document_names(["x/a.txt", "x/b.txt"]) == ["a.txt", "b.txt"]
     assert document_names(["x/a.txt", "y/a.txt"]) == ["x/a.txt", "y/a.txt"]
+
+
+class DyingModel(WordModel):
+    """Is killed after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def predict_spans(self, words, breaks):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return super().predict_spans(words, breaks)
+
+
+class CountingModel(WordModel):
+    steps = 0
+
+    def predict_spans(self, words, breaks):
+        self.steps += 1
+        return super().predict_spans(words, breaks)
+
+
+@pytest.fixture
+def killed(reports, tmp_path, monkeypatch):
+    """A run that was killed when two of four groups were done."""
+    monkeypatch.setattr(module, "_GROUP_WINDOWS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        predict(reports, tmp_path / "out", model=DyingModel(2))
+    assert not (tmp_path / "out" / "entities.csv").exists()
+    return tmp_path / "out"
+
+
+def test_a_killed_run_goes_on_with_the_same_result(reports, killed, tmp_path):
+    predict(reports, tmp_path / "whole", model=(whole := CountingModel()))
+    predict(reports, killed, model=(rest := CountingModel()))
+    assert rest.steps == whole.steps - 2 > 0
+    for name in ("entities.csv", "entities.jsonl"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(killed.glob(".*"))
+
+
+@pytest.mark.parametrize("change", ["model", "file", "resume"])
+def test_what_another_run_left_is_not_used(reports, killed, change):
+    if change == "file":
+        (reports / "a.txt").write_text("Toledo")
+    changed = {"model": {"model_id": "other"}, "resume": {"resume": False}}.get(change, {})
+    predict(reports, killed, model=(model := CountingModel()), **changed)
+    assert model.steps == 4
