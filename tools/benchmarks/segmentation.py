@@ -43,6 +43,8 @@ def overrides(args, seed, folder):
         "dataset.classes=[building]",
         f"schedule.epochs={args.epochs}",
         "schedule.patience=null",
+        # The plain loop keeps the epoch of the best IoU too.
+        "task.monitor=IoU/building",
         "tracking=none",
         f"seed={seed}",
         f"work_dir={folder}",
