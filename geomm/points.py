@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +14,43 @@ from geomm.structures import BandStatistics, ClassSpec
 
 #: A feature that geomm works out itself: height above the ground surface, metres.
 HEIGHT = "height_above_ground"
-#: Features by their short name, and the dimensions they stand for.
+#: Features of a point's surroundings that geomm works out itself, each within a radius in metres:
+#: ``planarity_0.5m``. Whether it is a length, which grows with the cloud.
+SHAPES: dict[str, bool] = {
+    "linearity": False,
+    "planarity": False,
+    "sphericity": False,
+    "verticality": False,
+    "curvature": False,
+    "height_range": True,
+    "height_std": True,
+    "height_above_lowest": True,
+    "neighbours": False,
+}
+_SHAPE = re.compile(f"({'|'.join(SHAPES)})_([0-9]+(?:\\.[0-9]+)?)m")
+#: Features by their short name, and what they stand for.
 FEATURE_GROUPS: dict[str, tuple[str, ...]] = {
     "rgb": ("red", "green", "blue"),
     "returns": ("return_number", "number_of_returns"),
+    "shape": tuple(f"{name}_{radius}m" for radius in ("0.5", "1", "2") for name in SHAPES),
 }
+
+
+def shape_of(name: str) -> tuple[str, float] | None:
+    """Return the quantity and radius, metres, of a feature of surroundings; None of another feature."""
+    found = _SHAPE.fullmatch(name)
+    return None if found is None or not float(found[2]) else (found[1], float(found[2]))
+
+
+def is_length(name: str) -> bool:
+    """Say whether a feature is in metres of the cloud's own, so that it grows with the cloud."""
+    shape = shape_of(name)
+    return name == HEIGHT or (shape is not None and SHAPES[shape[0]])
+
+
+def file_dimensions(features: Sequence[str]) -> tuple[str, ...]:
+    """Return the features that files must have; the others are worked out."""
+    return tuple(name for name in features if name != HEIGHT and shape_of(name) is None)
 
 
 def expand_features(names: Any) -> tuple[str, ...]:
@@ -30,8 +64,8 @@ class PointSpec:
     """What a model must know of the clouds it was trained on; kept in the model package.
 
     Attributes:
-      features: dimensions beside coordinates, in the model's order; ``height_above_ground`` is worked
-        out from the cloud.
+      features: dimensions beside coordinates, in the model's order; ``height_above_ground`` and those
+        of ``SHAPES`` are worked out from the cloud.
       statistics: of the training points' features, used to normalise.
       classes: in the order of the model's scores; ``value`` is the classification code written.
       codes: classification code -> class index, of every code that was trained on.
@@ -69,7 +103,17 @@ class PointSpec:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """The features that files must have."""
-        return tuple(name for name in self.features if name != HEIGHT)
+        return file_dimensions(self.features)
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The features that are worked out from a point's surroundings."""
+        return tuple(name for name in self.features if shape_of(name) is not None)
+
+    @property
+    def shape_reach_m(self) -> float:
+        """How far away a point may lie that such a feature depends on."""
+        return max((shape[1] for shape in map(shape_of, self.features) if shape is not None), default=0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; ``from_dict`` reads them back."""

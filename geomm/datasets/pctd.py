@@ -14,7 +14,7 @@ from geomm.datasets.las import LasClouds, Opened
 from geomm.datasets.point_store import load_store, save_store
 from geomm.errors import DataError
 from geomm.io.pctd import PctdSplit, open_pctd
-from geomm.points import HEIGHT
+from geomm.points import file_dimensions
 from geomm.registry import DATASETS
 
 
@@ -86,7 +86,7 @@ class PctdClouds(LasClouds):
         words = [stamps, list(self.features), self.block_m]
         folder = cache / f"pctd_{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}"
         if not (folder / "store.json").is_file():
-            names = [name for name in self.features if name != HEIGHT]
+            names = file_dimensions(self.features)
             tiles = list(split.read(names))
             xyz = np.concatenate([tile.xyz for tile in tiles])
             columns = [np.concatenate([tile.values[name] for tile in tiles]) for name in names]

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from geomm.errors import DataError
 from geomm.io.las import LasInfo, find_dimension, read_chunks, read_las_info
-from geomm.points import HEIGHT
+from geomm.points import HEIGHT, file_dimensions, shape_of
 from geomm.transforms.ground import LowestPoints
+from geomm.transforms.shape import shape_features
 
 #: Most cells of a store; a wider cloud has larger ones.
 _MOST_CELLS = 4_000_000
@@ -123,9 +124,8 @@ def check_cloud(path: str, features: Sequence[str]) -> LasInfo:
       DataError: it is empty, in degrees, or lacks a dimension.
     """
     info = read_las_info(path)
-    for name in features:
-        if name != HEIGHT:
-            find_dimension(path, name, info.dimensions)
+    for name in file_dimensions(features):
+        find_dimension(path, name, info.dimensions)
     info.unit_m  # noqa: B018 - raises for degrees
     return info
 
@@ -134,7 +134,7 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
     info = check_cloud(path, features)
     if not info.points:
         raise DataError(f"{path} holds no points; leave it out")
-    dimensions = [name for name in features if name != HEIGHT]
+    dimensions = file_dimensions(features)
     origin = np.floor(np.asarray(info.mins))
     parts = [
         (
@@ -177,18 +177,14 @@ def save_store(
     Args:
       folder: of the store.
       xyz: (N, 3) metres from the origin.
-      values: (N, F) of the features that files have, in order; heights above ground are added.
+      values: (N, F) of the features that files have, in order; those worked out are added.
       codes: (N,) classification codes.
       features: to keep, in order.
       cell_m: edge of a cell; larger where there would be too many.
       origin: (3,) in CRS units.
       unit_m: metres a CRS unit.
     """
-    if HEIGHT in features:
-        lowest = LowestPoints(xyz.min(0), xyz.max(0))
-        lowest.add(xyz)
-        height = lowest.surface().height_above(xyz)
-        values = np.insert(values, list(features).index(HEIGHT), height, axis=1)
+    values = _with_worked_out(xyz, values, features)
     # Rounding may leave a point just below the origin.
     place = np.maximum(xyz[:, :2], 0)
     cell_m = max(cell_m, float(np.sqrt(place.max(0).prod() / _MOST_CELLS)), float(place.max() / 50_000))
@@ -204,3 +200,17 @@ def save_store(
     note = {"origin": list(origin), "unit_m": unit_m, "cell_m": cell_m, "rows": rows, "cols": cols}
     # Written last: a store without it is not there.
     (folder / "store.json").write_text(json.dumps(note), encoding="utf-8")
+
+
+def _with_worked_out(
+    xyz: NDArray[np.float64], values: NDArray[np.float32], features: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return values (N, F) of all features from those that files have."""
+    shapes = [name for name in features if shape_of(name) is not None]
+    columns = dict(zip(file_dimensions(features), values.T, strict=True))
+    columns |= dict(zip(shapes, shape_features(xyz, shapes).T, strict=True))
+    if HEIGHT in features:
+        lowest = LowestPoints(xyz.min(0), xyz.max(0))
+        lowest.add(xyz)
+        columns[HEIGHT] = lowest.surface().height_above(xyz)
+    return np.stack([columns[name] for name in features], 1) if features else values

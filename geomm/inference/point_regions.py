@@ -22,6 +22,7 @@ from geomm.errors import DataError
 from geomm.io.las import LasInfo, PointChunk, read_chunks
 from geomm.points import HEIGHT, PointSample, PointSpec
 from geomm.transforms.ground import LowestPoints
+from geomm.transforms.shape import shape_features
 
 _LOG = logging.getLogger("geomm")
 Array = NDArray[Any]
@@ -85,6 +86,21 @@ class RegionGrid:
     def corner(self, region: int) -> NDArray[np.float64]:
         row, col = divmod(region, self.cols)
         return np.asarray(self.low) + np.array([col, row]) * self.edge_m
+
+    def shift(self, region: int, other: int) -> NDArray[np.float32]:
+        """Return what is added to a point's place (x, y, z) in another region to have it in this one."""
+        return np.array([*(self.corner(other) - self.corner(region)), 0.0], np.float32)
+
+    def around(self, region: int, before: float, after: float) -> list[int]:
+        """Return the regions, itself included, with points from ``-before`` to ``after`` of its corner."""
+        row, col = divmod(region, self.cols)
+        steps = range(-int(-(-before // self.edge_m)), int(after // self.edge_m) + 1)
+        return [
+            (row + up) * self.cols + col + right
+            for up in steps
+            for right in steps
+            if 0 <= row + up < self.rows and 0 <= col + right < self.cols
+        ]
 
     def beside(self, region: int) -> list[int]:
         """Return the regions that a region's blocks reach into: right, above, and above right."""
@@ -151,6 +167,9 @@ def spread(
                 raise DataError(f"{info.path}: points lie outside of the header's bounds; export it again")
             columns = []
             for name in spec.features:
+                if name in spec.shapes:  # worked out when all points around are there
+                    columns.append(np.zeros(len(local), np.float32))
+                    continue
                 values = surface.height_above(local) if surface and name == HEIGHT else chunk.values[name]
                 columns.append(_finite(np.asarray(values, np.float32), source.path, name))
             records = np.zeros(len(local), kind)
@@ -225,26 +244,41 @@ class Region:
     own: int
 
 
-def load_region(number: int, grid: RegionGrid, features: int, folder: Path) -> Region:
+def load_region(number: int, grid: RegionGrid, spec: PointSpec, folder: Path) -> Region:
     """Read a region and the strip around it that its blocks reach."""
+    features = len(spec.features)
     records = [_read(folder, number, features)]
     xyz, parts = [records[0]["xyz"]], []
     reach = grid.edge_m - grid.step_m + grid.block_m
     for other in grid.beside(number):
-        shift = np.array([*(grid.corner(other) - grid.corner(number)), 0.0], np.float32)
-        found, near = _read_near(folder, other, features, np.float32(reach) - shift[:2])
+        shift = grid.shift(number, other)
+        found, near = _read_within(folder, other, features, -np.inf - shift, reach - shift)
         records.append(found)
         xyz.append(found["xyz"] + shift)
         parts.append((other, near))
-    joined = np.concatenate(records)
-    return Region(
-        number,
-        np.concatenate(xyz),
-        np.ascontiguousarray(joined["features"]),
-        joined["number"].copy(),
-        parts,
-        len(records[0]),
-    )
+    joined, points = np.concatenate(records), np.concatenate(xyz)
+    columns = np.ascontiguousarray(joined["features"])
+    if spec.shapes:
+        margin = _read_margin(number, grid, spec, folder, reach)
+        chosen = [spec.features.index(name) for name in spec.shapes]
+        columns[:, chosen] = shape_features(points, spec.shapes, np.concatenate([points, margin]))
+    return Region(number, points, columns, joined["number"].copy(), parts, len(records[0]))
+
+
+def _read_margin(
+    number: int, grid: RegionGrid, spec: PointSpec, folder: Path, reach: float
+) -> NDArray[np.float32]:
+    """Read the points (n, 3) around what a region's blocks reach that its points' features depend on."""
+    margin = spec.shape_reach_m
+    found: list[NDArray[np.float32]] = [np.zeros((0, 3), np.float32)]
+    for other in grid.around(number, margin, reach + margin):
+        shift = grid.shift(number, other)
+        records, _ = _read_within(folder, other, len(spec.features), -margin - shift, reach + margin - shift)
+        xyz = records["xyz"] + shift
+        # The region's own points, and those that its blocks reach, are there already.
+        there = (xyz[:, :2] < reach).all(1) if other == number or other in grid.beside(number) else False
+        found.append(xyz[~np.broadcast_to(there, len(xyz))])
+    return np.concatenate(found)
 
 
 def _read(folder: Path, number: int, features: int) -> Array:
@@ -253,10 +287,10 @@ def _read(folder: Path, number: int, features: int) -> Array:
     return np.fromfile(file, kind) if file.is_file() else np.zeros(0, kind)
 
 
-def _read_near(
-    folder: Path, number: int, features: int, limit: NDArray[np.float32]
+def _read_within(
+    folder: Path, number: int, features: int, low: NDArray[Any], high: NDArray[Any]
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Read a region's points with x and y below limits, a piece of the file at a time; also say which."""
+    """Read a region's points from ``low`` up to ``high``, a piece of the file at a time; also say which."""
     kind = record_type(features)
     file = folder / f"region_{number}.bin"
     count = file.stat().st_size // kind.itemsize if file.is_file() else 0
@@ -264,7 +298,8 @@ def _read_near(
     places: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
     for start in range(0, count, _PIECE):
         piece = np.fromfile(file, kind, count=_PIECE, offset=start * kind.itemsize)
-        near = np.flatnonzero((piece["xyz"][:, :2] < limit).all(1))
+        place = piece["xyz"][:, :2]
+        near = np.flatnonzero((place >= low[:2]).all(1) & (place < high[:2]).all(1))
         records.append(piece[near])
         places.append(near + start)
     return np.concatenate(records), np.concatenate(places)

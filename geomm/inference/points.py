@@ -210,7 +210,7 @@ class _Runner:
         size = self.options.batch_size
         most = (4 if torch.cuda.is_available() else 1) if size == "auto" else int(size)
         for number in regions:
-            region = load_region(number, grid, len(self.spec.features), work)
+            region = load_region(number, grid, self.spec, work)
             waiting: list[Votes] = []
             points = 0
             for votes in block_samples(region, grid, self.spec):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.points import HEIGHT, PointSample
+from geomm.points import PointSample, is_length
 from geomm.registry import TRANSFORMS
 
 
@@ -52,7 +52,7 @@ def rotation(about_x: float, about_y: float, about_z: float) -> NDArray[np.float
 
 @TRANSFORMS.register_module()
 class RandomScale:
-    """Stretches all three axes alike, heights above ground with them; mirrors x half of the time.
+    """Stretches all three axes alike, features that are lengths with them; mirrors x half of the time.
 
     Args:
       share: largest change of size.
@@ -66,8 +66,7 @@ class RandomScale:
         factor = 1 + rng.uniform(-self.share, self.share)
         side = -1.0 if self.mirror and rng.random() < 0.5 else 1.0
         features = sample.features.copy()
-        if HEIGHT in sample.feature_names:
-            features[:, sample.feature_names.index(HEIGHT)] *= factor
+        features[:, [is_length(name) for name in sample.feature_names]] *= factor
         return _replaced(sample, sample.xyz * (factor * np.array([side, 1, 1])), features)
 
 

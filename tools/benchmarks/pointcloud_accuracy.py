@@ -1,7 +1,8 @@
 """Accuracy of PointCNN on airborne LiDAR against a random forest on geometric features.
 
-Four tiles in turn: train on three, test on the fourth. Both see the same points and the same height
-above ground; the forest has covariance features at three scales beside it (Weinmann et al., 2015).
+Four tiles in turn: train on three, test on the fourth. Both see the same points with the same features:
+intensity, returns, colour, height above ground and covariance features at three scales (Weinmann et al.,
+2015).
 """
 
 import argparse
@@ -16,47 +17,19 @@ import geomm
 from geomm.datasets.point_store import open_store
 from geomm.io.las import read_chunks
 from geomm.metrics.confusion import count_confusion, summarise
+from geomm.points import FEATURE_GROUPS
 
 LIDAR = Path("..") / "shared" / "data" / "lidar"
 CLASSES = {2: "ground", 3: "low_vegetation", 4: "medium_vegetation", 5: "high_vegetation", 6: "building"}
-FEATURES = ["intensity", "return_number", "number_of_returns", "red", "green", "blue", "height_above_ground"]
-RADII_M = (0.5, 1.0, 2.0)
-NEAREST = 64
-
-
-def geometric_features(xyz):
-    """Return linearity, planarity, sphericity, verticality, curvature and spread of height a radius."""
-    from scipy.spatial import cKDTree
-
-    distances, index = cKDTree(xyz).query(xyz, k=min(NEAREST, len(xyz)))
-    columns = []
-    for radius in RADII_M:
-        for part in [slice(s, s + 20_000) for s in range(0, len(xyz), 20_000)]:
-            inside = (distances[part] <= radius)[..., None]
-            near = xyz[index[part]] - xyz[part, None]
-            count = inside.sum(1)
-            mean = (near * inside).sum(1) / count
-            centred = (near - mean[:, None]) * inside
-            covariance = np.einsum("nki,nkj->nij", centred, centred) / count[..., None]
-            values, vectors = np.linalg.eigh(covariance)
-            small, middle, large = np.maximum(values, 1e-9).T
-            height = np.where(inside[..., 0], near[..., 2], 0)
-            rows = np.stack(
-                [
-                    (large - middle) / large, (middle - small) / large, small / large,
-                    1 - abs(vectors[:, 2, 0]), small / (small + middle + large),
-                    np.ptp(height, 1), height.std(1), -height.min(1), count[:, 0],
-                ],
-                axis=1,
-            )  # fmt: skip
-            columns.append((radius, rows))
-    return np.hstack([np.vstack([rows for r, rows in columns if r == radius]) for radius in RADII_M])
+FEATURES = [
+    "intensity", "return_number", "number_of_returns", "red", "green", "blue", "height_above_ground",
+    *FEATURE_GROUPS["shape"],
+]  # fmt: skip
 
 
 def forest_data(path, cache):
     store = open_store(str(path), FEATURES, cache, cell_m=2.5)
-    features = np.hstack([store.features, geometric_features(np.asarray(store.xyz, np.float64))])
-    return features, np.asarray(store.codes)
+    return np.asarray(store.features), np.asarray(store.codes)
 
 
 def index_of(codes):
