@@ -165,7 +165,7 @@ def spread(
             region = grid.region_of(local[:, :2])
             if source is info and (region < 0).any():
                 raise DataError(f"{info.path}: points lie outside of the header's bounds; export it again")
-            columns = []
+            columns: list[NDArray[np.float32]] = []
             for name in spec.features:
                 if name in spec.shapes:  # worked out when all points around are there
                     columns.append(np.zeros(len(local), np.float32))
