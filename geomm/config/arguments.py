@@ -38,6 +38,12 @@ _OURS = {
     "multiple_px",
     "checkpoint",
     "adversarial",
+    "config",
+    "strides",
+    "object_px",
+    "score_threshold",
+    "max_objects",
+    "nms_iou",
 }
 
 
