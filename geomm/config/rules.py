@@ -70,7 +70,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "seed": Number(0, 2**32 - 1, whole=True),
         "resume": Flag(),
         "schedule.policy": Choice(("one_cycle", "constant", "cosine")),
-        "schedule.epochs": Number(1, whole=True),
+        "schedule.epochs": Number(0, whole=True),
         "schedule.batch_size": Number(1, whole=True, words=("auto",)),
         "schedule.lr": Number(0, words=("auto",), above=True),
         "schedule.warmup": Number(0, 1),

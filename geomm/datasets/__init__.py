@@ -3,6 +3,7 @@
 from geomm.datasets.chips import Chips
 from geomm.datasets.geotiff import GeoTiffScenes
 from geomm.datasets.las import LasClouds
+from geomm.datasets.no_data import NoData
 from geomm.datasets.pctd import PctdClouds
 from geomm.datasets.table import Table
 from geomm.datasets.text import TextDocuments
@@ -11,6 +12,7 @@ __all__ = [
     "Chips",
     "GeoTiffScenes",
     "LasClouds",
+    "NoData",
     "PctdClouds",
     "Table",
     "TextDocuments",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,16 +33,16 @@ class Detector(BaseModel):
 
     Attributes:
       detector: mmdet's.
-      score_threshold: that gave the best F1 on the validation data, None before it was judged.
+      masked: whether its objects have masks.
     """
 
     detector: Any
+    kept_threshold: Tensor
 
     def __init__(
         self, *, backbone: Mapping[str, Any], head: Mapping[str, Any], spec: RasterSpec
     ) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
-        self.num_classes = spec.num_classes
         self.detector = build_detector(
             head,
             backbone=build_backbone(backbone, in_channels=spec.in_channels, output_stride=None),
@@ -52,8 +53,20 @@ class Detector(BaseModel):
         self.max_objects = int(head.get("max_objects") or 0) or None
         self.multiple_px = self.detector.backbone.multiple_px
         self.least_px = self.detector.backbone.least_px
+        # Among the weights, so that it travels with them; nan where nothing was judged.
+        self.register_buffer("kept_threshold", torch.tensor(float("nan")))
         if head.get("checkpoint"):
             start_from(self.detector, str(head["checkpoint"]), spec)
+
+    @property
+    def best_threshold(self) -> float | None:
+        """The score that gave the best F1 on the validation data, None where nothing was judged."""
+        kept = round(float(self.kept_threshold), 4)
+        return None if math.isnan(kept) else kept
+
+    def keep_threshold(self, score: float | None) -> None:
+        """Remember the score from which an object is worth showing, from 0 to 1."""
+        self.kept_threshold.fill_(float("nan") if score is None else float(score))
 
     def forward(
         self,
