@@ -202,6 +202,9 @@ class Objects:
       masks: (N, H, W) bool over the whole image, None where only boxes are known.
       ignored: (N,) bool, the truth's objects that are neither learnt nor counted (crowds, cut by a
         border, difficult); None where all count.
+      counted: (4,) float32 xmin, ymin, xmax, ymax of the part of the image by which a model is judged, for
+        the truth of a window that shows more than its own ground; None where that is all of it. What is
+        found elsewhere is no mistake.
     """
 
     boxes: NDArray[np.float32]
@@ -209,19 +212,21 @@ class Objects:
     scores: NDArray[np.float32] | None = None
     masks: NDArray[np.bool_] | None = None
     ignored: NDArray[np.bool_] | None = None
+    counted: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, chosen: Any) -> Objects:
         """Return the objects that a slice, a mask (N,) bool or indices choose."""
-        given = (self.boxes, self.labels, self.scores, self.masks, self.ignored)
-        return Objects(*(None if values is None else values[chosen] for values in given))  # type: ignore[arg-type]
+        given = {key: getattr(self, key) for key in ("boxes", "labels", "scores", "masks", "ignored")}
+        return replace(self, **{key: None if v is None else v[chosen] for key, v in given.items()})
 
     def shifted(self, col: float, row: float) -> Objects:
         """Return the boxes as seen from (col, row) to the upper left: both are added. Masks are dropped."""
         by = np.array([col, row, col, row], np.float32)
-        return replace(self, boxes=self.boxes + by, masks=None)
+        counted = None if self.counted is None else self.counted + by
+        return replace(self, boxes=self.boxes + by, masks=None, counted=counted)
 
 
 @dataclass
