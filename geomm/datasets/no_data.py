@@ -32,6 +32,7 @@ class NoData:
       window_px: edge of the pictures of their training.
       augment: not used.
       seed: not used.
+      target: not used.
 
     Raises:
       ConfigError: no class, or not as many means as deviations.
@@ -46,6 +47,7 @@ class NoData:
         window_px: int = 608,
         augment: object = None,
         seed: int = 0,
+        target: object = None,
     ) -> None:
         if isinstance(classes, str) and classes != "coco":
             raise ConfigError(f"dataset.classes: found {classes!r}, expected coco or [name, …]")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from geomm.registry import TASKS
+from geomm.registry import DATASETS, TASKS, build
 from geomm.structures import RasterSpec
 from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
 from geomm.tasks.raster import RasterTask
@@ -51,6 +51,24 @@ class Detection(RasterTask):
     ) -> None:
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.score_threshold = score_threshold
+
+    def build_source(self, config: Mapping[str, Any]) -> Any:
+        from geomm.datasets.object_targets import BoxTarget
+
+        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
+        target = BoxTarget.of(dataset, masks=self.masked)
+        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
+
+    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
+        from geomm.datasets.collate_objects import collate_objects
+
+        return collate_objects(samples)
+
+    def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
+        from geomm.metrics.detection import DetectionMetric
+
+        names = [item.name for item in spec.classes]
+        return [DetectionMetric(classes=names, masks=self.masked, score_threshold=self.score_threshold)]
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
         from geomm.models.detector import Detector
