@@ -75,6 +75,16 @@ class Detection(RasterTask):
 
         return Detector(backbone=dict(config["backbone"]), head=dict(config["head"]), spec=spec)
 
+    def draw_figures(self, run: Finished) -> list[Path]:
+        from geomm.visualization.objects import draw_object_panels, draw_pr_curves
+
+        drawn = []
+        for split, metrics in run.evaluations.items():
+            drawn.append(draw_pr_curves(metrics[0].curves, run.folder / f"pr_{split}.png"))
+            panels = run.folder / f"samples_{split}.png"
+            drawn.append(draw_object_panels(run.model, run.source.split(split), run.spec, panels))
+        return drawn
+
     def infer(
         self,
         model: Any,
