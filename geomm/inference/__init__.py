@@ -1,6 +1,8 @@
 """Streaming inference: reader, tiles, batches, model, merger, writer."""
 
 from geomm.inference.executor import LocalExecutor
+from geomm.inference.object_options import ObjectOptions
+from geomm.inference.objects import predict_objects
 from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, RasterOptions
 from geomm.inference.point_options import PointOptions
 from geomm.inference.points import predict_clouds
@@ -16,11 +18,13 @@ __all__ = [
     "InferenceOptions",
     "LocalExecutor",
     "MapProducts",
+    "ObjectOptions",
     "PointOptions",
     "PredictionReport",
     "RasterOptions",
     "ValueMap",
     "predict_clouds",
     "predict_each",
+    "predict_objects",
     "predict_rasters",
 ]
