@@ -29,6 +29,7 @@ _AGREE = 0.5
 #: A part is taken for what a tile saw whole if so much of it lies in that.
 _INSIDE = 0.75
 _REACH_PX = 1.0
+_OUT = np.array([-_REACH_PX, -_REACH_PX, _REACH_PX, _REACH_PX])
 
 
 class ObjectMerger:
@@ -87,9 +88,7 @@ class ObjectMerger:
 
 def _reach(found: Candidates) -> NDArray[np.float64]:
     """Return boxes that go on a pixel beyond each border that cut them."""
-    out = np.array([-_REACH_PX, -_REACH_PX, _REACH_PX, _REACH_PX])
-    beyond = found.windows + out
-    reach = np.where(found.cut, beyond, found.boxes)
+    reach = np.where(found.cut, found.windows + _OUT, found.boxes)
     # A box may end a little outside of its tile.
     sides = (np.minimum(reach[:, :2], found.boxes[:, :2]), np.maximum(reach[:, 2:], found.boxes[:, 2:]))
     return np.concatenate(sides, axis=1)
@@ -115,18 +114,22 @@ def join_parts(found: Candidates, pairs: Pairs) -> tuple[Candidates, bool]:
 
 def _agree(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
     """Return which pairs look alike in the area that both tiles saw."""
-    reach = _reach(found)
-    out = np.array([-_REACH_PX, -_REACH_PX, _REACH_PX, _REACH_PX])
-    zones = clip(found.windows[pairs.first] + out, found.windows[pairs.second] + out)
-    one, other = (clip(reach[side], zones) for side in (pairs.first, pairs.second))
-    alike = np.asarray(overlap(one, other) >= _AGREE)
+    windows = found.windows[pairs.first], found.windows[pairs.second]
+    zones, reach = clip(*windows), _reach(found)
+    wider = clip(windows[0] + _OUT, windows[1] + _OUT)
+    # Boxes as they are; and, where tiles share hardly a pixel, as they would go on behind the border.
+    alike = _alike(found.boxes, pairs, zones) | _alike(reach, pairs, wider)
     if found.shapes is None or not len(pairs.first):
         return alike
     # Outlines say more than boxes do, where tiles share more than a line.
-    zones = clip(found.windows[pairs.first], found.windows[pairs.second])
     wide = (zones[:, 2:] - zones[:, :2] > 0).all(1)
     alike[wide] = _shapes_agree(found.shapes, pairs[wide], zones[wide])
     return alike
+
+
+def _alike(boxes: NDArray[np.float64], pairs: Pairs, zones: NDArray[np.float64]) -> NDArray[np.bool_]:
+    one, other = (clip(boxes[side], zones) for side in (pairs.first, pairs.second))
+    return np.asarray(overlap(one, other) >= _AGREE)
 
 
 def _shapes_agree(
