@@ -9,12 +9,15 @@ from geomm.inference.points import predict_clouds
 from geomm.inference.predict import predict_rasters
 from geomm.inference.products import ClassMap, FinerScene, MapProducts, ValueMap
 from geomm.inference.report import PredictionReport, predict_each
+from geomm.inference.tracker import FrameTracker
+from geomm.inference.video import predict_videos
 
 __all__ = [
     "ClassMap",
     "ClassMapOptions",
     "FinerOptions",
     "FinerScene",
+    "FrameTracker",
     "InferenceOptions",
     "LocalExecutor",
     "MapProducts",
@@ -27,4 +30,5 @@ __all__ = [
     "predict_each",
     "predict_objects",
     "predict_rasters",
+    "predict_videos",
 ]
