@@ -34,7 +34,7 @@ from geomm.errors import ConfigError, DataError, Problem, did_you_mean
 from geomm.io.tables import Table as Rows
 from geomm.io.tables import find_tables, read_tables, to_crs
 from geomm.registry import DATASETS
-from geomm.samples import make
+from geomm.samples import LAYER, make
 from geomm.structures import ClassSpec
 from geomm.transforms.columns import to_numbers
 from geomm.transforms.table import Encoded, Surroundings, TableSpec
@@ -79,7 +79,7 @@ class Table:
 
     Args:
       path: a file, glob, folder, URL that GDAL opens, or a list of these with the same columns.
-      sample: made-up data instead.
+      sample: made-up data instead, with its own rasters and layers where none are given.
       layer: of files with several layers.
       target: field to predict, or several (regression).
       kind: ``auto``, ``regression`` or ``classification``.
@@ -145,8 +145,8 @@ class Table:
         self.exclude = list(exclude)
         self.types = dict(types or {})
         self.most_categories, self.text_limit = most_categories, text_limit
-        layers = {k: v for k, v in made.items() if k in (distances or {})}
-        self.distances = tuple({**(distances or {}), **layers}.items())
+        beside = {key.removeprefix(LAYER): file for key, file in made.items() if key.startswith(LAYER)}
+        self.distances = tuple((distances or beside).items())
         self.coordinates, self.h3, self.xy, self.crs = coordinates, h3, xy, crs
         self.how = {"by": "random", "val": 0.2, "test": 0.0, "column": None, "block_m": None, **(split or {})}
         self.split_seed = seed if self.how.get("seed") is None else int(self.how["seed"])

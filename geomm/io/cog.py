@@ -34,7 +34,7 @@ _VRT_TYPES = {
 #: LZW is read everywhere and packs classes as well as DEFLATE does in a quarter of the time.
 _COMPRESSION: dict[str, dict[str, str | int]] = {
     "bytes": {"COMPRESS": "LZW"},
-    "values": {"COMPRESS": "ZSTD", "LEVEL": 3},
+    "values": {"COMPRESS": "ZSTD", "LEVEL": 1},
 }
 _STRIP_ROWS = 64
 _CLASSES_TAG = "CLASSES"

@@ -8,9 +8,10 @@ from geomm.samples.houses import house_prices
 from geomm.samples.land_cover import land_cover_sparse
 from geomm.samples.lidar import buildings_and_trees, power_lines
 from geomm.samples.solar import solar_output
-from geomm.samples.store import SAMPLES, make
+from geomm.samples.store import LAYER, SAMPLES, make
 
 __all__ = [
+    "LAYER",
     "SAMPLES",
     "building_footprints",
     "buildings_and_trees",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from geomm.samples.store import sample
+from geomm.samples.store import LAYER, sample
 from geomm.samples.texture import write_features
 
 _CRS, _CENTRE = "EPSG:26985", (432000.0, 181000.0)
@@ -18,14 +18,15 @@ _HEATING = ("gas", "oil", "electric", "heat pump")
 def house_prices(folder: Path) -> dict[str, str]:
     """Make 900 houses as points with ``price`` and ten fields, some of them empty here and there.
 
-    ``schools`` is a layer whose nearness counts, ``unseen`` are 300 further houses, their price known.
+    ``distance_to_schools`` is a layer whose nearness counts; ``unseen`` are 300 further houses,
+    their price known.
     """
     from shapely import Point
 
     rng = np.random.default_rng(61)
     schools = np.asarray(_CENTRE) + rng.normal(0, 3500, (14, 2))
     paths = {
-        "schools": write_features(
+        f"{LAYER}schools": write_features(
             folder / "schools.gpkg",
             [Point(*place) for place in schools],
             crs=_CRS,

@@ -16,6 +16,8 @@ from geomm.errors import ConfigError, did_you_mean
 Maker = Callable[[Path], dict[str, str]]
 #: Makers of sample data by name; each fills a folder and returns its files by role.
 SAMPLES: dict[str, Maker] = {}
+#: Roles of layers to whose features a table's rows take their distance begin with this.
+LAYER = "distance_to_"
 
 
 @cache

@@ -1,5 +1,7 @@
 """Tables as training data: what is read, split and encoded, and every mistake by name."""
 
+from pathlib import Path
+
 import geopandas
 import numpy as np
 import pandas
@@ -83,6 +85,14 @@ def test_rasters_distances_coordinates_and_cells_are_columns(layer, tmp_path):
     col, line = (row["x_coordinate"] - 5e5) // 10, (4e6 - row["y_coordinate"]) // 10
     assert row["height"] == line * 40 + col
     assert row["road"] == pytest.approx(max(4e6 - 1 - row["y_coordinate"], 0))
+
+
+def test_a_sample_brings_its_layers_and_a_table_of_ones_own_does_not(layer, tmp_path):
+    given = {"sample": "house_prices", "target": "price"}
+    with_sample = Table(**given)
+    assert [name for name, _ in with_sample.distances] == ["schools"]
+    assert Path(with_sample.distances[0][1]).is_file()
+    assert Table(**given, path=layer).distances == ()
 
 
 def test_fields_of_a_csv_are_places(layer, tmp_path):

@@ -29,7 +29,7 @@ def test_a_sample_is_the_same_each_time(made, tmp_path):
 
 def test_houses_lack_some_values_and_cost_more_near_schools(made):
     houses = geopandas.read_file(made("house_prices")["table"])
-    schools = geopandas.read_file(made("house_prices")["schools"])
+    schools = geopandas.read_file(made("house_prices")["distance_to_schools"])
     assert len(houses) == 900 and 20 < houses["heating"].isna().sum() < 80
     away = houses.geometry.apply(lambda place: schools.distance(place).min())
     each = houses["price"] / houses["area_m2"]
