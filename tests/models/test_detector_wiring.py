@@ -17,7 +17,7 @@ from tests.models.test_detector import SIZE, check_objects, make_detector, make_
 OTHERS = {
     "mmdet.FCOS": (
         "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
-        ["head.neck={out_channels: 32}", "head.bbox_head={feat_channels: 32, stacked_convs: 1}"],
+        ["++head.neck={out_channels: 32}", "++head.bbox_head={feat_channels: 32, stacked_convs: 1}"],
     ),
     "mmdet.DETR": (
         "detr/detr_r50_8xb2-150e_coco",
@@ -26,22 +26,20 @@ OTHERS = {
     "mmdet.CascadeRCNN": (
         "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco",
         [
-            "head.neck={out_channels: 32}",
+            "++head.neck={out_channels: 32}",
             "+head.train_cfg={rpn_proposal: {max_per_img: 40}}",
             "+head.test_cfg={rpn: {max_per_img: 30}}",
         ],
     ),
-    "mmdet.RTMDet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco", ["head.neck={out_channels: 32}"]),
-    "mmdet.ATSS": ("atss/atss_r50_fpn_1x_coco", ["head.neck={out_channels: 32}"]),
+    "mmdet.RTMDet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco", ["++head.neck={out_channels: 32}"]),
+    "mmdet.ATSS": ("atss/atss_r50_fpn_1x_coco", ["++head.neck={out_channels: 32}"]),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_mmdets_other_detectors_work_by_their_own_type(kind, monkeypatch):
+def test_mmdets_other_detectors_work_by_their_own_type(kind):
     name, light = OTHERS[kind]
-    monkeypatch.setitem(__import__("tests.models.test_detector", fromlist=["LIGHT"]).LIGHT, "mmdet", [])
-    more = [f"head.type={kind}", f"head.config={name}", *[text.replace("head.bbox_head", "+head.bbox_head") for text in light]]
-    detector = make_detector("mmdet", bands=4, more=more)
+    detector = make_detector("mmdet", bands=4, more=[f"head.type={kind}", f"head.config={name}", *light])
     loss = total(
         detector(torch.randn(2, 4, *SIZE), objects=[make_objects(3), make_objects(0)], mode="loss"), detector
     )
