@@ -220,7 +220,7 @@ class Objects:
     def __getitem__(self, chosen: Any) -> Objects:
         """Return the objects that a slice, a mask (N,) bool or indices choose."""
         given = {key: getattr(self, key) for key in ("boxes", "labels", "scores", "masks", "ignored")}
-        return replace(self, **{key: None if v is None else v[chosen] for key, v in given.items()})
+        return replace(self, **{key: None if v is None else v[chosen] for key, v in given.items()})  # type: ignore[arg-type]
 
     def shifted(self, col: float, row: float) -> Objects:
         """Return the boxes as seen from (col, row) to the upper left: both are added. Masks are dropped."""

@@ -308,6 +308,7 @@ def _check_classes(spec: RasterSpec, unit: str) -> None:
     empty = [item.name for item, count in zip(spec.classes, spec.class_pixels, strict=True) if not count]
     if empty:
         raise DataError(
-            f"no training {unit.replace('px', 'pixel')} of class {', '.join(empty)}: its labels lie on nodata, outside the "
-            "scenes or in validation blocks only; label more, or set a smaller dataset.split.block_px"
+            f"no training {unit.replace('px', 'pixel')} of class {', '.join(empty)}: its labels lie on "
+            "nodata, outside the scenes or in validation blocks only; label more, or set a smaller "
+            "dataset.split.block_px"
         )

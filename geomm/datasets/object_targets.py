@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -64,7 +64,7 @@ class BoxTarget:
     ) -> None:
         self.label_field, self.classes = label_field, classes
         self.min_visible, self.empty_share, self.masks = min_visible, empty_share, masks
-        self._object_px: tuple[float, float] | None = None
+        self.object_px: tuple[float, float] | None = None
         self._edges = np.zeros(0)
 
     @classmethod
@@ -106,7 +106,7 @@ class BoxTarget:
         if ending in (".csv", ".xml", ".json") and found.size not in (None, (scene.width, scene.height)):
             problems.tell(
                 "labels of another size",
-                f"{file}: made for an image of {found.size}, {scene.path} has {scene.width} x {scene.height} px",
+                f"{file}: for an image of {found.size} px, {scene.path} has {scene.width} x {scene.height}",
             )
         kept = found.in_image(scene.width, scene.height, problems)
         return kept if self.masks else kept.as_boxes()
@@ -190,7 +190,7 @@ class BoxTarget:
         edges = boxes[:, 2:] - boxes[:, :2]
         self._edges = edges.max(1)
         small, large = np.percentile(np.sqrt(edges.prod(1)), [5, 95])
-        self._object_px = (round(float(small), 2), round(float(large), 2))
+        self.object_px = (round(float(small), 2), round(float(large), 2))
 
     def describe(self, spec: RasterSpec) -> RasterSpec:
         assert spec.class_pixels is not None
@@ -198,14 +198,14 @@ class BoxTarget:
             spec,
             classes=tuple(item for item in spec.classes if item is not _NOTHING),
             class_pixels=spec.class_pixels[: len([c for c in spec.classes if c is not _NOTHING])],
-            object_px=self._object_px,
+            object_px=self.object_px,
         )
 
     def finish(self, augment: Compose, *, training: bool) -> Change:
         return LearnObjects(augment, self.min_visible) if training else JudgeObjects()
 
     @property
-    def train_windows(self) -> type[RandomWindows] | partial[RandomWindows]:
+    def train_windows(self) -> Callable[..., RandomWindows]:
         return partial(ObjectWindows, empty_share=self.empty_share)
 
     def cell_px(self, window_px: int) -> int:
@@ -219,7 +219,7 @@ def _only(classes: Classes) -> str:
     names = list(dict.fromkeys(classes.values() if isinstance(classes, Mapping) else classes))
     if len(names) > 1:
         raise DataError(
-            f"dataset.classes names {len(names)} classes, but the labels do not say which object is of which; "
+            f"dataset.classes names {len(names)} classes, but the labels do not say which is whose; "
             "say which attribute does (dataset.label_field)"
         )
     return str(names[0])
@@ -276,7 +276,7 @@ def _tell_missing(file: str, scenes: Sequence[str]) -> None:
     stems = {Path(scene).stem for scene in scenes}
     missing = [name for name in names if name and Path(name).stem not in stems]
     if missing:
-        _LOG.warning("%s: %d × labels of a missing image (%s …)", file, len(missing), missing[0])
+        _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
 
 
 @lru_cache(maxsize=4)

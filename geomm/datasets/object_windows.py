@@ -201,7 +201,11 @@ class JudgeObjects:
     def __call__(self, sample: RasterSample, rng: np.random.Generator) -> RasterSample:
         assert sample.mask is not None
         counted = _bounds(sample.mask != IGNORE_INDEX)
-        objects = judged(sample.extras["cut"], counted)
+        cut: CutObjects = sample.extras["cut"]
+        objects = judged(cut, counted)
+        # Nor do those count whose middle lies on ground that is hidden, or without data.
+        hidden = _elsewhere(cut.whole, sample.mask != IGNORE_INDEX)
+        objects = replace(objects, ignored=hidden | (False if objects.ignored is None else objects.ignored))
         extras = {key: value for key, value in sample.extras.items() if key != "cut"}
         return replace(sample, mask=None, extras={**extras, "objects": objects})
 
@@ -209,7 +213,7 @@ class JudgeObjects:
 def judged(cut: CutObjects, counted: NDArray[np.float32]) -> Objects:
     """Return a window's objects, those ignored whose middle lies outside of the part that counts."""
     middles = (cut.whole[:, :2] + cut.whole[:, 2:]) / 2
-    inside = (middles >= counted[:2]).all(1) & (middles < counted[2:]).all(1)
+    inside = np.asarray(((middles >= counted[:2]) & (middles < counted[2:])).all(axis=1), np.bool_)
     ignored = ~inside if cut.objects.ignored is None else cut.objects.ignored | ~inside
     return replace(cut.objects, ignored=ignored, counted=counted)
 

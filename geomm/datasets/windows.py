@@ -110,7 +110,7 @@ class RandomWindows(Dataset[RasterSample]):
     def choose(self, rng: np.random.Generator) -> tuple[Scene, PixelWindow]:
         """Return a scene and a window of it."""
         if rng.random() < self.balance:
-            return self.around(*self._around(int(rng.choice(self._present)), rng), rng)
+            return self.around(*self._around_class(rng), rng)
         return self.around(*self._around_anything(rng), rng)
 
     def around(self, scene: Scene, row: int, col: int, rng: np.random.Generator) -> tuple[Scene, PixelWindow]:
@@ -118,6 +118,9 @@ class RandomWindows(Dataset[RasterSample]):
         half = self.window_px / 2
         jitter = rng.uniform(-0.4, 0.4, 2) * self.window_px
         return scene, scene.place(row + jitter[0] - half, col + jitter[1] - half, self.window_px)
+
+    def _around_class(self, rng: np.random.Generator) -> tuple[Scene, int, int]:
+        return self._around(int(rng.choice(self._present)), rng)
 
     def _around(self, kind: int, rng: np.random.Generator) -> tuple[Scene, int, int]:
         """Return a pixel of a class."""

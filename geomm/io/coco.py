@@ -59,7 +59,7 @@ def read_coco(path: str | Path, problems: Problems) -> CocoFile:
         names = {key: str(image["file_name"]) for key, image in images.items()}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is no COCO json of objects (missing {error}); expected images, annotations and categories"
+            f"{path} is no COCO json of objects ({error}); expected images, annotations and categories"
         ) from error
     per_image: dict[Any, list[tuple[Any, str | None, bool]]] = {key: [] for key in images}
     for number, item in enumerate(annotations):
@@ -67,9 +67,7 @@ def read_coco(path: str | Path, problems: Problems) -> CocoFile:
         try:
             owner, category = item["image_id"], int(item["category_id"])
             if owner not in images:
-                problems.tell(
-                    "object of a missing image", f"{where} is of image {owner}, which is not listed"
-                )
+                problems.tell("object of a missing image", f"{where} is of image {owner}, not listed")
             elif category not in classes:
                 problems.tell("object of an unknown class", f"{where} is of category {category}, not listed")
             else:
@@ -129,7 +127,7 @@ def _decoded(code: Mapping[str, Any], image: Mapping[str, Any], where: str) -> A
     wanted = [image.get("height"), image.get("width")]
     if None not in wanted and size != wanted:
         raise DataError(
-            f"{where}: mask of another size: {size[1]} x {size[0]} px, its image has {wanted[1]} x {wanted[0]}"
+            f"{where}: mask of another size: {size[1]} x {size[0]} px, its image {wanted[1]} x {wanted[0]}"
         )
     if isinstance(code["counts"], list):
         if sum(code["counts"]) != size[0] * size[1]:

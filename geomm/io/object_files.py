@@ -204,9 +204,7 @@ def read_instances(paths: Mapping[str, str | Path]) -> ObjectLabels:
         reader = RasterReader(path, nodata_is_data=True)
         info = reader.info
         if size not in (None, (info.width, info.height)):
-            raise DataError(
-                f"mask of another size: {path} is {info.width} x {info.height}, others are {size}"
-            )
+            raise DataError(f"mask of another size: {path} is {info.width} x {info.height}, not {size}")
         size = (info.width, info.height)
         pixels, _ = reader.read(PixelWindow(0, 0, info.width, info.height), [1])
         if pixels.dtype.kind not in "iu":

@@ -195,4 +195,4 @@ class Problems:
     def sum_up(self, what: str) -> None:
         """Say how many of each kind there were."""
         for kind, count in sorted(self.counts.items()):
-            _LOG.warning("%s: %d × %s", what, count, kind)
+            _LOG.warning("%s: %s: %d", what, kind, count)
