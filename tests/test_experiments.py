@@ -14,6 +14,12 @@ SHORT = ["schedule.epochs=1", "schedule.batch_size=2", "runtime.workers=0", "tra
 TASK = {
     "segmentation": ["dataset.windows_per_epoch=4", "dataset.window_px=64"],
     "super_resolution": ["dataset.windows_per_epoch=4", "dataset.window_px=32", "head.num_blocks=1"],
+    "detection": ["dataset.windows_per_epoch=4", "dataset.window_px=96", "head.score_threshold=0.3"],
+    "instance_segmentation": [
+        "dataset.windows_per_epoch=4",
+        "dataset.window_px=96",
+        "head.score_threshold=0.3",
+    ],
 }
 #: Options of the map, and how many files it has.
 MAPS = {"segmentation": ({"polygons": True}, 3), "super_resolution": ({}, 2)}

@@ -61,7 +61,9 @@ class NoData:
         count = len(mean)
         self.spec = RasterSpec(
             bands=tuple(range(1, count + 1)),
-            band_names=("red", "green", "blue") if count == 3 else tuple(f"band_{i + 1}" for i in range(count)),
+            band_names=("red", "green", "blue")
+            if count == 3
+            else tuple(f"band_{i + 1}" for i in range(count)),
             dtype="uint8",
             statistics=BandStatistics(
                 min=(0.0,) * count,

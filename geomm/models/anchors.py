@@ -68,9 +68,7 @@ def fill_anchors(
             generator["scales"] = [_base_scale(strides, sizes, float(generator["scales"][0]), 1.0)]
 
 
-def _base_scale(
-    strides: Sequence[int], sizes: tuple[float, float], published: float, octave: float
-) -> float:
+def _base_scale(strides: Sequence[int], sizes: tuple[float, float], published: float, octave: float) -> float:
     """Return the finest anchor's edge in strides: small enough for small objects, if large ones allow it."""
     small, large = sizes
     wanted = min(max(small / strides[0], _LEAST_SCALE), published)

@@ -39,9 +39,7 @@ class Detector(BaseModel):
     detector: Any
     kept_threshold: Tensor
 
-    def __init__(
-        self, *, backbone: Mapping[str, Any], head: Mapping[str, Any], spec: RasterSpec
-    ) -> None:
+    def __init__(self, *, backbone: Mapping[str, Any], head: Mapping[str, Any], spec: RasterSpec) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
         self.detector = build_detector(
             head,

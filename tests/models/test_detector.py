@@ -61,7 +61,13 @@ def make_objects(count, *, seed=0, masks=False, ignored=False, size=SIZE):
 
 def make_detector(head="retinanet", backbone="timm backbone.name=test_resnet", bands=3, more=(), **spec):
     config = composed(
-        *(f"task={task_of(head)}", f"head={head}", *f"backbone={backbone}".split(), *LIGHT.get(head, []), *more)
+        *(
+            f"task={task_of(head)}",
+            f"head={head}",
+            *f"backbone={backbone}".split(),
+            *LIGHT.get(head, []),
+            *more,
+        )
     )
     torch.manual_seed(0)
     spec.setdefault("object_px", (14.0, 38.0))

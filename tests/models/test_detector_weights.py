@@ -54,7 +54,9 @@ def test_yolov3_finds_what_mmdets_own_finds(published):
 
     meta = {"img_shape": (96, 128), "ori_shape": (96, 128), "scale_factor": (1.0, 1.0)}
     with torch.no_grad():
-        expected = theirs.predict(pixels / 255, [DetDataSample(metainfo=meta)], rescale=False)[0].pred_instances
+        expected = theirs.predict(pixels / 255, [DetDataSample(metainfo=meta)], rescale=False)[
+            0
+        ].pred_instances
     (found,) = ours.detect(pixels, torch.ones(1, 96, 128, dtype=torch.bool))
     assert 0 < len(expected) <= len(found)  # mmdet's keeps 100, geomm's 300
     count = len(expected)
@@ -89,7 +91,9 @@ def test_weights_of_another_detector_are_refused(tmp_path):
     torch.save({"state_dict": {"backbone.conv1.conv.bias": torch.zeros(3)}}, path)
     parts = config()
     head = {**parts["head"], "checkpoint": str(path)}
-    with pytest.raises(DataError, match=r"other\.pth is of another detector or backbone: it has no backbone\."):
+    with pytest.raises(
+        DataError, match=r"other\.pth is of another detector or backbone: it has no backbone\."
+    ):
         Detector(backbone=parts["backbone"], head=head, spec=spec_of_coco())
 
 
@@ -118,7 +122,9 @@ def test_an_address_that_cannot_be_reached_says_what_to_fetch(tmp_path, monkeypa
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     parts = config()
     head = {**parts["head"], "checkpoint": "http://127.0.0.1:9/yolov3_d53.pth"}
-    with pytest.raises(DependencyError, match=r"yolov3_d53\.pth cannot be fetched .* give head\.checkpoint=FILE"):
+    with pytest.raises(
+        DependencyError, match=r"yolov3_d53\.pth cannot be fetched .* give head\.checkpoint=FILE"
+    ):
         Detector(backbone=parts["backbone"], head=head, spec=spec_of_coco())
 
 

@@ -17,7 +17,7 @@ from tests.models.test_detector import SIZE, check_objects, make_detector, make_
 OTHERS = {
     "mmdet.FCOS": (
         "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
-        ["++head.neck={out_channels: 32}", "++head.bbox_head={feat_channels: 32, stacked_convs: 1}"],
+        ["++head.neck={out_channels: 32}", "++head.bbox_head={feat_channels: 64, stacked_convs: 1}"],
     ),
     "mmdet.DETR": (
         "detr/detr_r50_8xb2-150e_coco",
@@ -92,7 +92,9 @@ def test_of_maps_of_one_stride_the_deepest_is_taken():
 
 
 @given(
-    small=st.floats(2, 200), factor=st.floats(1, 30), kind=st.sampled_from(["octave", "single", "ssd", "yolo"])
+    small=st.floats(2, 200),
+    factor=st.floats(1, 30),
+    kind=st.sampled_from(["octave", "single", "ssd", "yolo"]),
 )
 def test_anchors_reach_from_small_to_large_objects(small, factor, kind):
     sizes = (small, small * factor)
@@ -123,7 +125,9 @@ def test_anchors_reach_from_small_to_large_objects(small, factor, kind):
 
 @pytest.mark.parametrize("wrong", [[0, 5], [9, 5], "small", [3]])
 def test_sizes_that_are_none_are_refused(wrong):
-    with pytest.raises(ConfigError, match=r"head\.object_px: found .* expected auto, null or \[small, large\]"):
+    with pytest.raises(
+        ConfigError, match=r"head\.object_px: found .* expected auto, null or \[small, large\]"
+    ):
         object_range({"object_px": wrong}, None)
 
 

@@ -223,6 +223,7 @@ def judge_scene(detect, spec, folder):
     """Return AP50 of the merged boxes of the scene that was not trained on, and seconds."""
     import geopandas
     import rasterio
+
     from geomm.inference import ObjectOptions, predict_objects
     from geomm.metrics.detection import evaluate_scene
 
@@ -240,7 +241,9 @@ def judge_scene(detect, spec, folder):
         to_pixels = ~scene.transform
 
     def boxes(frame):
-        corners = np.array([(to_pixels * (b[0], b[3])) + (to_pixels * (b[2], b[1])) for b in frame.bounds.values])
+        corners = np.array(
+            [(to_pixels * (b[0], b[3])) + (to_pixels * (b[2], b[1])) for b in frame.bounds.values]
+        )
         return corners.reshape(-1, 4).astype(np.float32)
 
     score = found["confidence"].to_numpy(np.float32)
