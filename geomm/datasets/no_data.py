@@ -56,7 +56,7 @@ class NoData:
             raise ConfigError("dataset.classes: found no name, expected coco or [name, …]")
         if len(mean) != len(std) or not mean:
             raise ConfigError(
-                f"dataset.std: found {len(std)} numbers beside {len(mean)} of dataset.mean, expected one a band"
+                f"dataset.std: found {len(std)} numbers and {len(mean)} in dataset.mean, expected one a band"
             )
         count = len(mean)
         self.spec = RasterSpec(

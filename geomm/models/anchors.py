@@ -37,7 +37,7 @@ def object_range(head: Mapping[str, Any], known: Sequence[float] | None) -> tupl
         small, large = 0.0, 0.0
     if not 0 < small <= large:
         raise ConfigError(
-            f"head.object_px: found {wanted!r}, expected auto, null or [small, large] in pixels, such as [10, 80]"
+            f"head.object_px: found {wanted!r}, expected auto, null or [small, large] in pixels"
         )
     return small, large
 

@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ _NOT_HEADS = ("backbone", "neck", "train_cfg", "test_cfg")
 
 @dataclass(frozen=True)
 class Levels:
-    """What the heads get: channels and strides a level, fine to coarse, and how many come from the backbone."""
+    """What the heads get: the levels, fine to coarse, and how many of them come from the backbone."""
 
     features: tuple[FeatureInfo, ...]
     from_backbone: int
@@ -313,7 +314,7 @@ def _arguments(cls: Any) -> set[str]:
 def _regress_ranges(strides: Sequence[int]) -> list[tuple[float, float]]:
     """Return the distances from centre to edge that each level learns, pixels (Tian et al., 2019)."""
     bounds = [-1.0, *(8.0 * stride for stride in strides[:-1]), 1e8]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def _limit(cfg: dict[str, Any], head: Mapping[str, Any]) -> None:

@@ -76,13 +76,17 @@ class Detection(RasterTask):
         return Detector(backbone=dict(config["backbone"]), head=dict(config["head"]), spec=spec)
 
     def draw_figures(self, run: Finished) -> list[Path]:
-        from geomm.visualization.objects import draw_object_panels, draw_pr_curves
+        from geomm.visualization.objects import draw_object_panels, draw_precision_recall
 
         drawn = []
+        classes, kept = run.spec.classes, run.model.best_threshold
         for split, metrics in run.evaluations.items():
-            drawn.append(draw_pr_curves(metrics[0].curves, run.folder / f"pr_{split}.png"))
+            threshold = metrics[0].threshold if kept is None else kept
+            curves = run.folder / f"precision_recall_{split}.png"
+            drawn.append(draw_precision_recall(metrics[0].curves, classes, threshold, curves))
             panels = run.folder / f"samples_{split}.png"
-            drawn.append(draw_object_panels(run.model, run.source.split(split), run.spec, panels))
+            data = run.source.split(split)
+            drawn.append(draw_object_panels(run.model, data, run.spec, panels, threshold=threshold))
         return drawn
 
     def infer(
