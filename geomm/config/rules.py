@@ -141,6 +141,20 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.interval": Number(0, 1, optional=True, above=True),
         "inference.unseen": Choice(("warn", "raise")),
         "inference.format": Choice(("auto", "csv", "parquet", "gpkg", "geojson", "fgb", "shp")),
+        "inference.tta": Flag(),
+        "inference.score_threshold": Number(0, 1, optional=True),
+        "inference.merge": Choice(("nms", "soft", "wbf")),
+        "inference.iou_threshold": Number(0, 1),
+        "inference.edge_px": Number(0, 1024),
+        "inference.one_layer": Choice(("auto", True, False)),
+        "inference.min_area_m2": Number(0),
+        "inference.track": Flag(),
+        "inference.assignment_iou": Number(0, 1, above=True),
+        "inference.vanish_frames": Number(0, whole=True),
+        "inference.detect_frames": Number(1, whole=True),
+        "inference.draw_labels": Flag(),
+        "inference.draw_scores": Flag(),
+        "inference.line_px": Number(1, 100, whole=True, optional=True),
     },
 }
 
@@ -160,7 +174,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         "dataset.val",
         "dataset.test",
     ),
-    "infer": ("model", "input", "inference.truth", "inference.boundary"),
+    "infer": ("model", "input", "inference.truth", "inference.boundary", "inference.footprints"),
 }
 
 

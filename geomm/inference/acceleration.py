@@ -65,7 +65,9 @@ def _averaged(score: Score, inputs: Tensor, valid: Tensor, *, turns: bool) -> Te
     if inputs.dtype in (torch.uint16, torch.uint32):  # torch cannot turn these
         inputs = inputs.to(torch.int64)
     for quarter, flip in views(turns and inputs.shape[-1] == inputs.shape[-2]):
-        scores = _back(score(forth(inputs, quarter, flip), forth(valid, quarter, flip)).float(), quarter, flip)
+        scores = _back(
+            score(forth(inputs, quarter, flip), forth(valid, quarter, flip)).float(), quarter, flip
+        )
         total = scores if total is None else total + scores
         count += 1
     assert total is not None

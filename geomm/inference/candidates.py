@@ -59,7 +59,7 @@ class Candidates:
     @property
     def is_cut(self) -> NDArray[np.bool_]:
         """(N,) bool: at any side."""
-        return self.cut.any(1)
+        return np.asarray(self.cut.any(1))
 
     def with_shapes(self) -> Candidates:
         """Return the same, each box its own shape where there is no other."""
@@ -72,7 +72,7 @@ class Candidates:
     def order(self) -> NDArray[np.intp]:
         """Return indices by falling score; equal ones by place, so that it never hangs on who came first."""
         xmin, ymin, xmax, ymax = self.boxes.T
-        return np.lexsort((ymax, xmax, xmin, ymin, self.labels, -self.scores))
+        return np.asarray(np.lexsort((ymax, xmax, xmin, ymin, self.labels, -self.scores)))
 
     def save(self, path: Path) -> None:
         """Write to a file that appears when it is complete; ``load`` reads it back."""
@@ -102,7 +102,8 @@ def load(path: Path) -> Candidates:
             parts = [blob[first:last] for first, last in zip([0, *ends], ends, strict=False)]
             shapes = np.empty(len(parts), dtype=object)
             shapes[:] = shapely.from_wkb(parts) if parts else []
-        return Candidates(*(stored[name] for name in names), shapes)
+        columns: list[Any] = [*(stored[name] for name in names), shapes]
+        return Candidates(*columns)
 
 
 def join(parts: Sequence[Candidates]) -> Candidates:
@@ -114,5 +115,6 @@ def join(parts: Sequence[Candidates]) -> Candidates:
         parts = [part.with_shapes() for part in parts]
     if len(parts) == 1:
         return parts[0]
-    columns = ([getattr(part, item.name) for part in parts] for item in fields(Candidates))
-    return Candidates(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    columns: list[Any] = [[getattr(part, item.name) for part in parts] for item in fields(Candidates)]
+    joined: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
+    return Candidates(*joined)

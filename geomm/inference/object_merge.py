@@ -102,7 +102,7 @@ def join_parts(found: Candidates, pairs: Pairs) -> tuple[Candidates, bool]:
     """
     is_cut = found.is_cut
     other_tile = (found.windows[pairs.first] != found.windows[pairs.second]).any(1)
-    pairs = pairs[other_tile & (is_cut[pairs.first] | is_cut[pairs.second])]
+    pairs = pairs[np.asarray(other_tile & (is_cut[pairs.first] | is_cut[pairs.second]))]
     pairs = pairs[_agree(found, pairs)]
     if not len(pairs.first):
         return found, False
@@ -122,7 +122,7 @@ def _agree(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
     if found.shapes is None or not len(pairs.first):
         return alike
     # Outlines say more than boxes do, where tiles share more than a line.
-    wide = (zones[:, 2:] - zones[:, :2] > 0).all(1)
+    wide = np.asarray((zones[:, 2:] - zones[:, :2] > 0).all(1))
     alike[wide] = _shapes_agree(found.shapes, pairs[wide], zones[wide])
     return alike
 
@@ -132,9 +132,7 @@ def _alike(boxes: NDArray[np.float64], pairs: Pairs, zones: NDArray[np.float64])
     return np.asarray(overlap(one, other) >= _AGREE)
 
 
-def _shapes_agree(
-    shapes: NDArray[np.object_], pairs: Pairs, zones: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _shapes_agree(shapes: NDArray[np.object_], pairs: Pairs, zones: NDArray[np.float64]) -> NDArray[np.bool_]:
     import shapely
 
     rectangles = shapely.box(*zones.T)
@@ -166,8 +164,8 @@ def _unite(found: Candidates, groups: NDArray[np.int32]) -> Candidates:
     np.minimum.at(boxes[:, :2], inverse, found.boxes[:, :2])
     np.maximum.at(boxes[:, 2:], inverse, found.boxes[:, 2:])
     weights = area(found.boxes) + 1e-9
-    scores = np.bincount(inverse, weights * found.scores) / np.bincount(inverse, weights)
-    scores = np.where(sizes == 1, found.scores[best], scores).astype(np.float32)
+    means = np.bincount(inverse, weights * found.scores) / np.bincount(inverse, weights)
+    scores = np.where(sizes == 1, found.scores[best], means).astype(np.float32)
     united = replace(found[best], boxes=boxes, scores=scores)
     if found.shapes is None:
         return united

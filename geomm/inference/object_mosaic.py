@@ -136,7 +136,7 @@ class Mosaic:
         """Return a scene's extent on the common grid."""
         info = self._infos[position]
         assert info is not None, "only scenes that can be read are placed"
-        return self._to_grid(info, np.array([[0.0, 0.0, info.width, info.height]]))[0]
+        return self._to_grid(info, np.array([[0.0, 0.0, info.width, info.height]])).reshape(4)
 
     def _to_grid(self, info: RasterInfo, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         scale, shift = self._placing(info)
@@ -170,7 +170,9 @@ class Mosaic:
         if shapes is not None:
             import shapely
 
-            shapes = np.asarray(shapely.transform(shapes, lambda points: points * scale + shift), dtype=object)
+            shapes = np.asarray(
+                shapely.transform(shapes, lambda points: points * scale + shift), dtype=object
+            )
         windows = np.tile(window, (len(found), 1))
         placed = replace(found, boxes=boxes, cut=cut, windows=windows, shapes=shapes)
         return placed[~self._shown_whole_elsewhere(placed, window, edge)]

@@ -36,9 +36,11 @@ def tile_candidates(
     left, top = grid.lefts[tile.col], grid.tops[tile.row]
     size = grid.tile_px
     window = (left, top, min(left + size, grid.width), min(top + size, grid.height))
-    boxes = objects.boxes.astype(np.float64) + [left, top, left, top]
-    boxes = np.clip(boxes, [left, top, left, top], [*window[2:], *window[2:]])
-    cols, rows = (_neighbours(starts, at, size) for starts, at in ((grid.lefts, tile.col), (grid.tops, tile.row)))
+    boxes = objects.boxes.astype(np.float64) + np.tile([left, top], 2)
+    boxes = np.clip(boxes, np.tile(window[:2], 2), np.tile(window[2:], 2))
+    cols, rows = (
+        _neighbours(starts, at, size) for starts, at in ((grid.lefts, tile.col), (grid.tops, tile.row))
+    )
     inner = (cols[0] is not None, rows[0] is not None, cols[1] is not None, rows[1] is not None)
     cut = cut_sides(boxes, window, inner, edge_px)
     zone = (cols[0] or 0.0, rows[0] or 0.0, cols[1] or 0.0, rows[1] or 0.0)

@@ -52,7 +52,7 @@ def turned_back(objects: Objects, quarter: int, flip: bool, shape: tuple[int, in
       flip: whether left and right were swapped.
       shape: height and width of the original, equal where it was turned.
     """
-    height, width = shape
+    _, width = shape
     x1, y1, x2, y2 = objects.boxes.astype(np.float32).T
     if flip:
         x1, x2 = width - x2, width - x1

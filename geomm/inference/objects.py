@@ -239,9 +239,7 @@ def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> Pred
     """Find the objects of scenes that share a CRS and write one layer, each object once."""
     options, layer = finder.options, finder.target.layer(name)
     if options.skip_existing and finder.is_done(name):
-        report = predict_each(
-            scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error
-        )
+        report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
         return report
     check_layer_target(layer, scenes)
     mosaic = Mosaic(scenes, finder.target.work(name), options)

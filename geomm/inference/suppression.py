@@ -65,15 +65,19 @@ def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.
 
 
 def shared_area(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area (N,) that boxes (N, 4) share with the others of the same number."""
     return area(clip(one, other))
 
 
 def clip(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what boxes (N, 4) share with the others; of no area where they share nothing."""
-    return np.concatenate([np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])], axis=1)
+    return np.concatenate(
+        [np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])], axis=1
+    )
 
 
 def area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area (N,) of boxes (N, 4), 0 of those whose sides have changed places."""
     return np.asarray(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1))
 
 
@@ -121,9 +125,7 @@ def suppress(found: Candidates, pairs: Pairs, least_score: float) -> Candidates:
 def suppress_softly(found: Candidates, pairs: Pairs, least_score: float) -> Candidates:
     """Lower the scores of what overlaps better ones, by ``1 - IoU`` each (Soft-NMS, Bodla et al., 2017)."""
     neighbours: dict[int, list[tuple[int, float]]] = {}
-    for one, other, iou in zip(
-        pairs.first.tolist(), pairs.second.tolist(), pairs.iou.tolist(), strict=True
-    ):
+    for one, other, iou in zip(pairs.first.tolist(), pairs.second.tolist(), pairs.iou.tolist(), strict=True):
         neighbours.setdefault(one, []).append((other, iou))
         neighbours.setdefault(other, []).append((one, iou))
     place = {int(index): rank for rank, index in enumerate(found.order())}

@@ -274,12 +274,12 @@ class _Picture:
             )
         self._writer.write(pixels, frame.pts)
 
-    def _outlines(self, objects: Objects) -> NDArray[np.object_] | None:
+    def _outlines(self, objects: Objects) -> list[Any] | None:
         if objects.masks is None:
             return None
         from geomm.inference.object_tiles import outlines
 
-        return outlines(objects.masks, (0, 0))
+        return list(outlines(objects.masks, (0, 0)))
 
     def _text(self, followed: _Followed, index: int) -> str:
         parts = []

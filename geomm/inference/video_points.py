@@ -65,7 +65,16 @@ class PointWriter:
             track = int(followed.numbers[index]) or None
             score = round(float(scores_of(objects)[index]), 4)
             self._waiting.append(
-                (frame.index, round(frame.time_s, 4), clock, track, item.name, item.value, score, *points[index])
+                (
+                    frame.index,
+                    round(frame.time_s, 4),
+                    clock,
+                    track,
+                    item.name,
+                    item.value,
+                    score,
+                    *points[index],
+                )
             )
         if len(self._waiting) >= _BATCH:
             self._flush()

@@ -32,7 +32,7 @@ def object_style(classes: Sequence[ClassSpec], *, points: bool = False) -> str:
         for number, item in enumerate(classes)
     )
     symbols = "".join(_symbol(number, item, kind) for number, item in enumerate(classes))
-    tip = "[% \"class\" %] [% round(\"confidence\" * 100) %] %"
+    tip = '[% "class" %] [% round("confidence" * 100) %] %'
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
         '<qgis version="3.28" styleCategories="Symbology|MapTips">'
@@ -79,7 +79,7 @@ def _symbol(number: int, item: ClassSpec, kind: str) -> str:
 
 
 def write_style(layer: Path, style: str) -> Path:
-    """Write a style beside a layer, and into it where it is a GeoPackage: QGIS opens it so; return the file."""
+    """Write a style beside a layer, and into a GeoPackage itself; return the file."""
     if layer.suffix.lower() == ".gpkg":
         _keep_in_geopackage(layer, style)
     path = layer.with_suffix(".qml")

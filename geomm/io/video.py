@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError, DependencyError
+from geomm.io.paths import RASTER_ENDINGS
 
 _LOG = logging.getLogger("geomm")
 VIDEO_ENDINGS = (
@@ -29,6 +30,22 @@ _CODECS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "
 def is_video(path: str | Path) -> bool:
     """Return whether a path ends as video files do."""
     return Path(path).suffix.lower() in VIDEO_ENDINGS
+
+
+def are_videos(inputs: str | Path | Sequence[str | Path]) -> bool:
+    """Return whether inputs (files, globs, folders or a list of these) mean videos; scenes otherwise.
+
+    A folder means videos where it holds some and no scenes.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    return bool(given) and all(is_video(item) or _holds_videos(Path(item)) for item in given)
+
+
+def _holds_videos(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    endings = {path.suffix.lower() for path in folder.rglob("*")}
+    return bool(endings & set(VIDEO_ENDINGS)) and not endings & set(RASTER_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -119,8 +136,12 @@ class VideoReader:
             container = av.open(self.path)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             exists = Path(self.path).exists()
-            reason = f"{error.__class__.__name__}: {_first_line(error)}" if exists else "there is no such file"
-            cure = "; a recording that broke off may lack its index: record or copy it again" if exists else ""
+            reason = (
+                f"{error.__class__.__name__}: {_first_line(error)}" if exists else "there is no such file"
+            )
+            cure = (
+                "; a recording that broke off may lack its index: record or copy it again" if exists else ""
+            )
             raise DataError(f"{self.path} cannot be opened as a video ({reason}){cure}") from error
         if not container.streams.video:
             container.close()
@@ -186,10 +207,11 @@ class VideoWriter:
     Args:
       path: .mp4 to write.
       like: video whose rate and units of time are taken over.
+      mark: a remark in the file by which ``is_own_video`` knows it; None leaves it out.
     """
 
-    def __init__(self, path: Path, like: VideoInfo) -> None:
-        self.path, self.like = path, like
+    def __init__(self, path: Path, like: VideoInfo, *, mark: str | None = _MARK) -> None:
+        self.path, self.like, self.mark = path, like, mark
         self._temporary = path.with_name(f".{path.stem}.part.mp4")
 
     def __enter__(self) -> VideoWriter:
@@ -197,7 +219,8 @@ class VideoWriter:
         self._av = av
         codec = next(name for name in _CODECS if name in av.codecs_available)
         self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
-        self._container.metadata["comment"] = _MARK
+        if self.mark is not None:
+            self._container.metadata["comment"] = self.mark
         self._stream = self._container.add_stream(codec, rate=self.like.rate, options=_CODECS[codec])
         # Half the colours of a row and of a column are kept, so both must be even.
         self._shape = (self.like.height + self.like.height % 2, self.like.width + self.like.width % 2)

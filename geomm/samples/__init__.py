@@ -4,6 +4,7 @@ from geomm.samples.bioclim import disease_susceptibility
 from geomm.samples.buildings import building_footprints, building_instances
 from geomm.samples.crime_reports import crime_reports
 from geomm.samples.crowns import tree_crowns
+from geomm.samples.fish import fish_in_video
 from geomm.samples.houses import house_prices
 from geomm.samples.land_cover import land_cover_sparse
 from geomm.samples.lidar import buildings_and_trees, power_lines
@@ -20,6 +21,7 @@ __all__ = [
     "buildings_and_trees",
     "crime_reports",
     "disease_susceptibility",
+    "fish_in_video",
     "house_prices",
     "land_cover_sparse",
     "make",

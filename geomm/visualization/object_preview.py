@@ -51,8 +51,8 @@ def draw_object_preview(
       grid: the common grid of several scenes, north-up.
       longest_px: longer side of the picture.
     """
-    picture, scale = _scene(scenes[0], spec, longest_px) if grid is None else _mosaic(
-        scenes, grid, spec, longest_px
+    picture, scale = (
+        _scene(scenes[0], spec, longest_px) if grid is None else _mosaic(scenes, grid, spec, longest_px)
     )
     boxes, labels, scores, shapes = _surest(found)
     colors = [spec.classes[label].color for label in labels]
@@ -69,7 +69,9 @@ def draw_object_preview(
     axis.imshow(drawn, interpolation="antialiased")
     axis.set_axis_off()
     counts = np.bincount(labels, minlength=len(spec.classes))
-    axis.set_title(", ".join(f"{count} {item.name}" for count, item in zip(counts, spec.classes, strict=True)))
+    axis.set_title(
+        ", ".join(f"{count} {item.name}" for count, item in zip(counts, spec.classes, strict=True))
+    )
     add_legend(figure, spec.classes)
     return save_figure(figure, path)
 
@@ -78,7 +80,9 @@ def _surest(
     found: Iterable[Found],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.object_] | None]:
     """Return boxes, labels, scores and shapes of the surest objects, in memory that does not grow."""
-    boxes, labels, scores = np.empty((0, 4)), np.empty(0, np.int64), np.empty(0, np.float32)
+    boxes: NDArray[Any] = np.empty((0, 4))
+    labels: NDArray[Any] = np.empty(0, np.int64)
+    scores: NDArray[Any] = np.empty(0, np.float32)
     shapes: NDArray[np.object_] | None = None
     for part in found:
         boxes = np.concatenate([boxes, part.boxes])
@@ -122,8 +126,8 @@ def _mosaic(
     places = []
     for info in infos:
         width, _, x, _, height, y = info.georeference.transform
-        corner = np.array([(x - left) / a, (y - top) / e])
-        places.append((*corner, *(corner + [info.width * width / a, info.height * height / e])))
+        col, row = (x - left) / a, (y - top) / e
+        places.append((col, row, col + info.width * width / a, row + info.height * height / e))
     extent = np.array(places).max(0)[2:]
     scale = min(4.0, longest_px / float(extent.max()))
     shape = np.maximum(np.ceil(extent * scale).astype(int), 1)[::-1]

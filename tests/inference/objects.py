@@ -55,7 +55,9 @@ class Truth:
         self.tiles = 0
 
     def __call__(self, inputs, valid):
-        return [self._tile(pixels[0], seen) for pixels, seen in zip(inputs.numpy(), valid.numpy(), strict=True)]
+        return [
+            self._tile(pixels[0], seen) for pixels, seen in zip(inputs.numpy(), valid.numpy(), strict=True)
+        ]
 
     def _tile(self, pixels, seen):
         self.tiles += 1

@@ -198,7 +198,9 @@ def test_every_format_has_the_same_features(tmp_path, spec, ending):
 
 
 def test_rows_of_a_rotated_scene_turn_with_it(tmp_path, spec):
-    place = rasterio.Affine.translation(LEFT, TOP) @ rasterio.Affine.rotation(30) @ rasterio.Affine.scale(2, -2)
+    place = (
+        rasterio.Affine.translation(LEFT, TOP) @ rasterio.Affine.rotation(30) @ rasterio.Affine.scale(2, -2)
+    )
     with rasterio.open(
         tmp_path / "s.tif", "w", driver="GTiff", width=30, height=20, count=1, dtype="float64",
         crs="EPSG:32616", transform=place,
@@ -354,14 +356,13 @@ def test_tta_of_the_truth_changes_nothing(tmp_path, spec):
         found = []
         for tile in inputs.numpy():
             mask = tile[0] > 100
-            spots = [
-                (c.start, r.start, c.stop, r.stop) for r, c in find_objects(label(mask)[0])
-            ]
+            spots = [(c.start, r.start, c.stop, r.stop) for r, c in find_objects(label(mask)[0])]
             found.append(
                 Objects(
-                    np.array(spots, np.float32).reshape(-1, 4), np.zeros(len(spots), np.int64),
+                    np.array(spots, np.float32).reshape(-1, 4),
+                    np.zeros(len(spots), np.int64),
                     np.full(len(spots), 0.75, np.float32),
-                )  # fmt: skip
+                )
             )
         return found
 

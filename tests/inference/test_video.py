@@ -12,7 +12,7 @@ from scipy.ndimage import find_objects, label
 
 from geomm.errors import DataError
 from geomm.inference import ObjectOptions, predict_videos
-from geomm.io.video import VideoReader, VideoWriter, is_own_video, is_video
+from geomm.io.video import VideoReader, VideoWriter, are_videos, is_own_video, is_video
 from geomm.structures import BandStatistics, Objects, RasterSpec, make_classes
 
 HEIGHT, WIDTH, FRAMES = 96, 160, 300
@@ -178,6 +178,17 @@ def test_odd_sizes_are_written(tmp_path):
             writer.write(np.full((21, 33, 3), 200, np.uint8), index * 1001)
     frames = list(VideoReader(tmp_path / "odd.mp4"))
     assert len(frames) == 4 and frames[0].pixels.shape == (22, 34, 3)
+
+
+def test_folders_of_videos(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mov").touch()
+    assert are_videos(tmp_path / "clips") and are_videos([tmp_path / "clips", "b.mp4"])
+    assert (
+        are_videos("clips/*.mp4") and not are_videos(tmp_path / "none") and not are_videos(["b.mp4", "s.tif"])
+    )
+    (tmp_path / "clips" / "s.tif").touch()
+    assert not are_videos(tmp_path / "clips")
 
 
 def test_endings_of_videos():

@@ -70,7 +70,11 @@ def test_corners_go_to_the_corners(tmp_path_factory, shift, at):
 
 
 def test_names_of_other_programs_are_understood(tmp_path):
-    names = [f"Corner {axis} Point {n} (Decimal Degrees)" for n in (1, 2, 3, 4) for axis in ("Latitude", "Longitude")]
+    names = [
+        f"Corner {axis} Point {n} (Decimal Degrees)"
+        for n in (1, 2, 3, 4)
+        for axis in ("Latitude", "Longitude")
+    ]
     text = "Frame," + ",".join(names) + "\n0,1,0,1,1,0,1,0,0\n"
     places = read_frame_places(write(tmp_path / "c.csv", text))
     np.testing.assert_allclose(places.points(box_at(10, 10), 0, 0, 10, 10)[0], [1, 0], atol=1e-9)
