@@ -2,9 +2,9 @@
 
 `compare` trains RetinaNet or Faster R-CNN over ResNet-18 twice from chance on the same samples, in the same
 order, with the same optimizer, course of the rate and number of steps: once as geomm wires it, once as
-mmdet's own config stands, with mmdet's ResNet. Both keep the epoch that validates best. Of scenes, the part that was
-not trained on is searched too, and what is found is judged after merging. `heads` trains geomm's heads one
-after another and prints AP50, training time and inference time side by side.
+mmdet's own config stands, with mmdet's ResNet. Both keep the epoch that validates best. Of scenes, the part
+that was not trained on is searched too, and what is found is judged after merging. `heads` trains geomm's
+heads one after another and prints AP50, training time and inference time side by side.
 """
 
 import argparse
