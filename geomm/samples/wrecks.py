@@ -94,7 +94,7 @@ def _around(place: Array, reach: int) -> tuple[tuple[slice, slice], Array, Array
 def _rock(rng: np.random.Generator, floor: Array, place: Array) -> None:
     radius, height = rng.uniform(2.5, 9), rng.uniform(0.8, 4.5)
     part, right, down = _around(place, 30)
-    ragged = 1 + 0.25 * smooth_noise(rng, right.shape, 6)
+    ragged = 1 + 0.25 * smooth_noise(rng, (len(right), right.shape[1]), 6)
     distance = np.hypot(right, down * rng.uniform(0.8, 1.25)) / (radius * ragged)
     floor[part] += height * np.clip(1 - distance**2, 0, None)
 
