@@ -295,6 +295,24 @@ def test_a_bad_chip_is_named_and_left_out_or_refused(tmp_path, caplog, spoil, me
     assert sorted(numbers) == [n for n in range(COUNT) if n != 3]
 
 
+def test_images_of_one_name_in_two_folders_are_two(tmp_path):
+    for part in ("one", "two"):
+        (tmp_path / part).mkdir()
+        voc(tmp_path / part, beside=True)
+    source = VocChips(root=str(tmp_path))
+    source.prepare(None)
+    images = {c.image for split in ("train", "val") for c in source.split(split).chips}
+    assert len(images) == 2 * COUNT
+    other = tmp_path / "yolo"
+    for part in ("train", "val"):
+        for number in range(6):
+            png(other / part / f"{number}.png", number)
+            (other / part / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    source = YoloChips(root=str(other))
+    source.prepare(None)
+    assert sum(len(source.split(split)) for split in ("train", "val")) == 12
+
+
 def test_a_yolo_line_of_another_form_is_named(tmp_path):
     yolo(tmp_path)
     (tmp_path / "labels" / "train" / "2.txt").write_text("0 0.5 0.5\n")
