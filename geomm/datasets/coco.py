@@ -17,15 +17,15 @@ from geomm.io.raster_info import RasterInfo
 from geomm.registry import DATASETS
 
 
-def files_by_name(root: Path) -> dict[str, Path]:
-    """Return the images below a folder by their file name.
+def list_images(root: Path) -> list[Path]:
+    """Return the images below a folder, sorted.
 
     Raises:
       DataError: there is no such folder, or no image in it.
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder")
-    found = {path.name: path for path in sorted(root.rglob("*")) if path.suffix.lower() in RASTER_ENDINGS}
+    found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in RASTER_ENDINGS]
     if not found:
         raise DataError(
             f"{root} holds no images; expected files that end in {', '.join(RASTER_ENDINGS[:8])} …"
@@ -89,7 +89,7 @@ class CocoChips(ObjectChips):
         self.annotations, self.map_space = annotations, map_space
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        images = files_by_name(self.root)
+        images = {path.name: path for path in list_images(self.root)}
         file = read_coco(self._json(), problems)
         chips: list[tuple[Path, ReadLabels]] = []
         for name, labels in file.labels.items():

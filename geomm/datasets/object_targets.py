@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -279,13 +280,21 @@ def _tell_missing(file: str, scenes: Sequence[str]) -> None:
         _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
 
 
-@lru_cache(maxsize=4)
 def _csv(file: str) -> dict[str, ObjectLabels]:
+    return _read_csv(file, os.path.getmtime(file) if os.path.exists(file) else 0.0)
+
+
+@lru_cache(maxsize=4)
+def _read_csv(file: str, changed: float) -> dict[str, ObjectLabels]:
     return read_pixel_csv(file)
 
 
-@lru_cache(maxsize=4)
 def _coco(file: str, skip: bool) -> CocoFile:
+    return _read_coco(file, os.path.getmtime(file), skip)
+
+
+@lru_cache(maxsize=4)
+def _read_coco(file: str, changed: float, skip: bool) -> CocoFile:
     problems = Problems(skip)
     found = read_coco(file, problems)
     problems.sum_up(file)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from geomm.datasets.coco import files_by_name, known_labels
+from geomm.datasets.coco import known_labels, list_images
 from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels
 from geomm.datasets.object_targets import BoxTarget
 from geomm.errors import DataError
@@ -70,8 +70,11 @@ class VocChips(ObjectChips):
         self.map_space = map_space
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        images = files_by_name(self.root)
-        by_stem = {path.stem: path for path in images.values()}
+        found = list_images(self.root)
+        images: dict[str, list[Path]] = {}
+        for path in found:
+            for key in (path.stem, path.name):
+                images.setdefault(key, []).append(path)
         files = [path for path in sorted(self.root.rglob("*.xml")) if not path.name.endswith(".aux.xml")]
         if not files:
             raise DataError(f"{self.root} holds no xml; expected one an image, beside it or in Annotations/")
@@ -82,12 +85,25 @@ class VocChips(ObjectChips):
             except DataError as error:
                 problems.tell("label file that cannot be read", str(error))
                 continue
-            image = by_stem.get(file.stem) or images.get(PureWindowsPath(labels.image).name)
+            image = _image_of(file, labels.image, images)
             if image is None:
                 problems.tell("label of a missing image", f"label without an image: {file}")
             else:
                 chips.append((image, partial(known_labels, labels)))
-        alone = len(images) - len(chips)
+        alone = len(found) - len(chips)
         if alone > 0:
             _LOG.warning("%s: images without an xml left out: %d", self.root, alone)
         return ChipFolder(chips, map_space=self.map_space)
+
+
+def _image_of(file: Path, named: str, images: Mapping[str, list[Path]]) -> Path | None:
+    """Return the image of an xml: of its stem, in its own folder if there, else of the name that it gives.
+
+    Args:
+      file: the xml.
+      named: the image's file name as the xml gives it.
+      images: by stem and by file name.
+    """
+    alike = images.get(file.stem, [])
+    beside = [path for path in alike if path.parent == file.parent]
+    return next(iter([*beside, *alike, *images.get(PureWindowsPath(named).name, [])]), None)

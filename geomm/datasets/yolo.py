@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from geomm.datasets.coco import files_by_name
+from geomm.datasets.coco import list_images
 from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels
 from geomm.datasets.object_targets import BoxTarget
 from geomm.errors import DataError
@@ -71,7 +71,7 @@ class YoloChips(ObjectChips):
         self.map_space = map_space
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        images = list(files_by_name(self.root).values())
+        images = list_images(self.root)
         used = {path: _label_of(path, self.root) for path in images}
         stems = {path.stem for path in images}
         for file in sorted(self.root.rglob("*.txt")):

@@ -21,6 +21,8 @@ from geomm.metrics.object_matching import (
 from geomm.registry import METRICS
 from geomm.structures import Objects
 
+#: How far below the lowest score that is kept a threshold lies at most.
+_BELOW = 0.005
 #: Matches of one image: by class index.
 _Image = dict[int, Matches]
 
@@ -152,14 +154,25 @@ def match_image(
 
 
 def best_threshold(curve: PrecisionRecall) -> float:
-    """Return the score from which on F1 is best; 0.5 where nothing right was found."""
+    """Return a score from which on F1 is best; 0.5 where nothing right was found.
+
+    It lies a little below the lowest score that is kept, rounded to four digits where these can tell it from
+    the next one, so that nothing is lost where it is written down.
+    """
     if not len(curve.scores) or not curve.truths:
         return 0.5
     # Only where the score changes: what scores alike is kept or dropped together.
     last = np.append(np.diff(curve.scores) < 0, True)
     sums = np.maximum(curve.precision + curve.recall, 1e-12)
     f1 = np.where(last, 2 * curve.precision * curve.recall / sums, -1.0)
-    return float(curve.scores[int(np.argmax(f1))]) if f1.max() > 0 else 0.5
+    if f1.max() <= 0:
+        return 0.5
+    best = int(np.argmax(f1))
+    score = float(curve.scores[best])
+    below = float(curve.scores[best + 1]) if best + 1 < len(curve.scores) else 0.0
+    threshold = score - min((score - below) / 2, _BELOW)
+    rounded = round(threshold, 4)
+    return rounded if below < rounded <= score else threshold
 
 
 def evaluate_scene(

@@ -79,9 +79,7 @@ def _furnish(rng: np.random.Generator, image: Array, top: int, left: int) -> lis
     kinds = ("pool", "tarpaulin", "trampoline", "shed", "nothing")
     for side in (-15, 15):
         place = middle + np.array([side, 15]) + rng.uniform(-4, 4, 2)
-        kind = rng.choice(
-            ["pool", "tarpaulin", "trampoline", "shed", "nothing"], p=[0.3, 0.15, 0.1, 0.1, 0.35]
-        )
+        kind = rng.choice(kinds, p=[0.3, 0.15, 0.1, 0.1, 0.35])
         if kind == "pool":
             found.append(_pool(rng, image, place))
         elif kind == "tarpaulin":

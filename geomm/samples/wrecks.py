@@ -13,7 +13,7 @@ from geomm.samples.texture import Array, fractal_noise, smooth_noise, write_feat
 
 _CRS, _ORIGIN, _GSD_M, _SIZE = "EPSG:32631", (520000.0, 5790000.0), 1.0, 1280
 _NODATA = -9999.0
-_WRECKS, _ROCKS = 42, 90
+_WRECKS, _ROCKS = 80, 150
 
 
 @sample
@@ -60,7 +60,7 @@ def _survey(rng: np.random.Generator) -> tuple[Any, list[Any]]:
     for _ in range(_ROCKS):
         _rock(rng, floor, rng.uniform(20, _SIZE - 20, 2))
     wrecks: list[Any] = []
-    for place in _apart(rng, _WRECKS, 90):
+    for place in _apart(rng, _WRECKS, 75):
         wrecks.append(_wreck(rng, floor, place))
     floor = gaussian_filter(floor, 0.6) + 0.06 * rng.standard_normal(shape)
     gap = np.abs((cols + 25 * smooth_noise(rng, shape, 300)) % 420 - 210) > 206
@@ -94,7 +94,7 @@ def _around(place: Array, reach: int) -> tuple[tuple[slice, slice], Array, Array
 def _rock(rng: np.random.Generator, floor: Array, place: Array) -> None:
     radius, height = rng.uniform(2.5, 9), rng.uniform(0.8, 4.5)
     part, right, down = _around(place, 30)
-    ragged = 1 + 0.25 * smooth_noise(rng, right.shape, 6)
+    ragged = 1 + 0.25 * smooth_noise(rng, (len(right), right.shape[1]), 6)
     distance = np.hypot(right, down * rng.uniform(0.8, 1.25)) / (radius * ragged)
     floor[part] += height * np.clip(1 - distance**2, 0, None)
 
