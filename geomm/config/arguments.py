@@ -53,7 +53,7 @@ def check_arguments(config: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: unknown types and unknown or missing arguments, all of them, one line each.
     """
-    problems = []
+    problems: list[Problem] = []
     for path, node in iter_typed(config):
         framework = _framework_around(path, config)
         problems += _check_part(path, node, framework) if framework else _check(path, node)

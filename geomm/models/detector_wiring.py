@@ -115,7 +115,7 @@ def _plain_config(head: Mapping[str, Any]) -> dict[str, Any]:
     given = {key: copy.deepcopy(value) for key, value in head.items() if key not in OURS}
     kind = str(given.pop("type"))
     given = {key: value for key, value in given.items() if value != {}}
-    cfg = _merged(cfg, given)
+    cfg = dict(_merged(cfg, given))
     cfg["type"] = kind.removeprefix("mmdet.")
     return cfg
 
