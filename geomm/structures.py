@@ -130,6 +130,8 @@ class RasterSpec:
         plausible image; False for oblique imagery and photos.
       class_pixels: training pixels a class, None where they were not counted.
       scale: pixels of the model's output along an edge of a pixel of its input.
+      object_px: edges of a small and of a large object of the training data, pixels: the square root of
+        its box's area, of which 5 % and 95 % are smaller; None where there are none.
     """
 
     bands: tuple[int, ...]
@@ -145,6 +147,7 @@ class RasterSpec:
     map_space: bool = True
     class_pixels: tuple[int, ...] | None = None
     scale: int = 1
+    object_px: tuple[float, float] | None = None
 
     @property
     def in_channels(self) -> int:
@@ -170,6 +173,7 @@ class RasterSpec:
             "map_space": self.map_space,
             "class_pixels": None if self.class_pixels is None else list(self.class_pixels),
             "scale": self.scale,
+            "object_px": None if self.object_px is None else list(self.object_px),
         }
 
     @classmethod
@@ -181,6 +185,8 @@ class RasterSpec:
         known["classes"] = tuple(ClassSpec.from_dict(item) for item in data["classes"])
         pixels = data.get("class_pixels")
         known["class_pixels"] = None if pixels is None else tuple(int(n) for n in pixels)
+        edges = data.get("object_px")
+        known["object_px"] = None if edges is None else (float(edges[0]), float(edges[1]))
         return cls(**known)
 
 
@@ -196,6 +202,9 @@ class Objects:
       masks: (N, H, W) bool over the whole image, None where only boxes are known.
       ignored: (N,) bool, the truth's objects that are neither learnt nor counted (crowds, cut by a
         border, difficult); None where all count.
+      counted: (4,) float32 xmin, ymin, xmax, ymax of the part of the image by which a model is judged, for
+        the truth of a window that shows more than its own ground; None where that is all of it. What is
+        found elsewhere is no mistake.
     """
 
     boxes: NDArray[np.float32]
@@ -203,19 +212,21 @@ class Objects:
     scores: NDArray[np.float32] | None = None
     masks: NDArray[np.bool_] | None = None
     ignored: NDArray[np.bool_] | None = None
+    counted: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, chosen: Any) -> Objects:
         """Return the objects that a slice, a mask (N,) bool or indices choose."""
-        given = (self.boxes, self.labels, self.scores, self.masks, self.ignored)
-        return Objects(*(None if values is None else values[chosen] for values in given))  # type: ignore[arg-type]
+        given = {key: getattr(self, key) for key in ("boxes", "labels", "scores", "masks", "ignored")}
+        return replace(self, **{key: None if v is None else v[chosen] for key, v in given.items()})  # type: ignore[arg-type]
 
     def shifted(self, col: float, row: float) -> Objects:
         """Return the boxes as seen from (col, row) to the upper left: both are added. Masks are dropped."""
         by = np.array([col, row, col, row], np.float32)
-        return replace(self, boxes=self.boxes + by, masks=None)
+        counted = None if self.counted is None else self.counted + by
+        return replace(self, boxes=self.boxes + by, masks=None, counted=counted)
 
 
 @dataclass

@@ -14,9 +14,20 @@ SHORT = ["schedule.epochs=1", "schedule.batch_size=2", "runtime.workers=0", "tra
 TASK = {
     "segmentation": ["dataset.windows_per_epoch=4", "dataset.window_px=64"],
     "super_resolution": ["dataset.windows_per_epoch=4", "dataset.window_px=32", "head.num_blocks=1"],
+    "detection": ["dataset.windows_per_epoch=4", "dataset.window_px=96", "head.score_threshold=0.3"],
+    "instance_segmentation": [
+        "dataset.windows_per_epoch=4",
+        "dataset.window_px=96",
+        "head.score_threshold=0.3",
+    ],
 }
 #: Options of the map, and how many files it has.
-MAPS = {"segmentation": ({"polygons": True}, 3), "super_resolution": ({}, 2)}
+MAPS = {
+    "segmentation": ({"polygons": True}, 3),
+    "super_resolution": ({}, 2),
+    "detection": ({}, 3),
+    "instance_segmentation": ({}, 3),
+}
 
 
 def composed(name):
@@ -29,8 +40,13 @@ def of_task(*tasks):
     return [name for name in EXPERIMENTS if geomm.config.rules.task_name(composed(name)) in tasks]
 
 
+def of_scenes(names):
+    """Return the experiments whose windows are drawn from scenes."""
+    return [name for name in names if "windows_per_epoch" in composed(name).dataset]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", of_task(*TASK))
+@pytest.mark.parametrize("name", of_scenes(of_task(*TASK)))
 def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
     sample = composed(name).dataset.sample

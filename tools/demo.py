@@ -23,7 +23,7 @@ def main() -> int:
 
     started = time.monotonic()
     scenes = make("tree_crowns", samples_folder())
-    status = cli.train(["experiment=tree_crowns", f"work_dir={RUN}"])
+    status = cli.train(["experiment=crown_cover", f"work_dir={RUN}"])
     if status:
         return status
     unseen = scenes["unseen"]

@@ -38,6 +38,12 @@ _OURS = {
     "multiple_px",
     "checkpoint",
     "adversarial",
+    "config",
+    "strides",
+    "object_px",
+    "score_threshold",
+    "max_objects",
+    "nms_iou",
 }
 
 
@@ -47,7 +53,10 @@ def check_arguments(config: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: unknown types and unknown or missing arguments, all of them, one line each.
     """
-    problems = [problem for path, node in iter_typed(config) for problem in _check(path, node)]
+    problems: list[Problem] = []
+    for path, node in iter_typed(config):
+        framework = _framework_around(path, config)
+        problems += _check_part(path, node, framework) if framework else _check(path, node)
     problems += list(_check_optimizer(config))
     if problems:
         raise ConfigError(problems)
@@ -61,6 +70,34 @@ def _check(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
         cls = get(registry, node["type"])
     except ConfigError as error:
         yield Problem(f"{path}.type", str(error))
+        return
+    yield from signature_problems(path, cls, node)
+
+
+def _framework_around(path: str, config: Mapping[str, Any]) -> str | None:
+    """Return the framework whose detector a part belongs to: its parts have no prefix, as in its configs."""
+    if not path.startswith("head."):
+        return None
+    scope = str((config.get("head") or {}).get("type", "")).partition(".")[0]
+    return scope if scope == "mmdet" else None
+
+
+def _check_part(path: str, node: Mapping[str, Any], scope: str) -> Iterator[Problem]:
+    """Check a part of a framework's detector: a model, or a tool such as an assigner."""
+    from mmengine.registry import MODELS as ROOT_MODELS
+    from mmengine.registry import TASK_UTILS as ROOT_TASK_UTILS
+
+    from geomm.models.frameworks import load_framework
+
+    if path.rpartition(".")[2] in ("nms", "init_cfg", "roi_layer"):
+        return  # operators, and ways to initialise: in other registries
+    load_framework(scope)
+    registries = [root.children[scope] for root in (ROOT_MODELS, ROOT_TASK_UTILS)]
+    name = str(node["type"])
+    cls = next((found for registry in registries if (found := registry.get(name)) is not None), None)
+    if cls is None:
+        names = [key for registry in registries for key in registry.module_dict]
+        yield Problem(f"{path}.type", f"{scope} has no part {name!r}; {did_you_mean(name, names)}")
         return
     yield from signature_problems(path, cls, node)
 

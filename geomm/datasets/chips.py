@@ -16,6 +16,8 @@ from geomm.datasets.blocks import SPLITS, assign_blocks
 from geomm.datasets.chip_labels import CHIP_LABELS, ChipLabels
 from geomm.datasets.labels import Classes, LabelTable, make_table, recolour
 from geomm.datasets.moments import merge_moments, moments_of
+from geomm.datasets.object_chips import ExportedObjects, ObjectChips
+from geomm.datasets.object_targets import BoxTarget
 from geomm.datasets.overlaps import covered_by_later, group_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import Export, read_export
@@ -66,6 +68,10 @@ class Chips:
       on_error: ``raise``, or ``skip`` to leave out chips that cannot be used, with a warning.
       augment: transforms of training chips, filled in from the task.
       seed: of every random choice.
+      min_visible: of objects, for the task's target: the share of its area that a training chip must show
+        of an object that it teaches.
+      empty_share: of objects: the largest share of training chips without one, None for all there are.
+      target: what objects to teach, filled in from the task; None for a class for every pixel.
     """
 
     def __init__(
@@ -80,7 +86,23 @@ class Chips:
         on_error: str = "raise",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
+        min_visible: float = 0.5,
+        empty_share: float | None = None,
+        target: BoxTarget | None = None,
     ) -> None:
+        self._objects: ObjectChips | None = None
+        if target is not None:
+            self._objects = ExportedObjects(
+                root=root,
+                bands=bands,
+                window_px=window_px,
+                split=split,
+                on_error=on_error,
+                augment=augment,
+                seed=seed,
+                empty_share=empty_share,
+                target=target,
+            )
         self.root, self.classes = Path(root), classes
         self.background, self.bands = background, bands
         self.window_px, self.on_error = window_px, on_error
@@ -97,6 +119,9 @@ class Chips:
         Raises:
           DataError: no such folder, another kind of export, chips that cannot be used.
         """
+        if self._objects is not None:
+            self.spec = self._objects.prepare(cache)
+            return self.spec
         export = read_export(self.root, kinds=tuple(CHIP_LABELS))
         self._labels = CHIP_LABELS[export.kind]
         values = self._usable(export)
@@ -119,6 +144,8 @@ class Chips:
 
     def split(self, name: str) -> Dataset[RasterSample]:
         """Return the chips of ``train``, ``val`` or ``test``."""
+        if self._objects is not None:
+            return self._objects.split(name)
         return self._datasets[name]
 
     def _usable(self, export: Export) -> dict[ChipPaths, set[int]]:

@@ -23,7 +23,7 @@ from geomm.datasets.blocks import (
 from geomm.datasets.labels import Classes, LabelTable
 from geomm.datasets.scene_files import OpenScene, Paths, check_alike
 from geomm.datasets.targets import MaskTarget, SceneTarget
-from geomm.datasets.windows import BlockWindows, RandomWindows, Scene
+from geomm.datasets.windows import BlockWindows, Scene
 from geomm.errors import DataError
 from geomm.registry import DATASETS
 from geomm.structures import RasterSample, RasterSpec
@@ -51,6 +51,9 @@ class GeoTiffScenes:
       balance: share of windows drawn around a class chosen evenly.
       split: ``val`` and ``test`` shares, ``block_px`` (auto), ``seed`` (the run's).
       all_touched: burn every pixel that a feature touches.
+      min_visible: of objects, for the task's target: the share of its area that a training window must
+        show of an object that it teaches.
+      empty_share: of objects, for the task's target: share of training windows without one.
       val_images: scenes for validation alone; ``split.val`` is then not taken from the others.
       val_labels: their labels, ``labels`` where not given.
       test_images: scenes for the test alone; ``split.test`` is then not taken from the others.
@@ -76,6 +79,8 @@ class GeoTiffScenes:
         balance: float = 0.5,
         split: Mapping[str, Any] | None = None,
         all_touched: bool = False,
+        min_visible: float = 0.5,
+        empty_share: float = 0.1,
         val_images: Paths = None,
         val_labels: Paths = None,
         test_images: Paths = None,
@@ -92,7 +97,7 @@ class GeoTiffScenes:
         self.background = background
         self.bands, self.window_px, self.windows_per_epoch = bands, window_px, windows_per_epoch
         self.balance, self.skip_errors = balance, on_error == "skip"
-        self._scan_options = [label_field, all_touched]
+        self._scan_options = [label_field, all_touched, self.target.unit]
         self.split_options = {
             "val": 0.2,
             "test": 0.0,
@@ -122,7 +127,7 @@ class GeoTiffScenes:
         table = self.target.settle(opened, cache, skip_errors=self.skip_errors)
         self._scenes = self._assign(*self._scan_all(opened, bands, cache))
         spec = self._describe(bands, table)
-        _check_classes(spec)
+        _check_classes(spec, self.target.unit)
         self._make_datasets(spec)
         self._say(spec)
         self.spec = self.target.describe(spec)
@@ -243,13 +248,13 @@ class GeoTiffScenes:
         if count == "auto":
             count = int(np.clip(labelled / spec.window_px**2 * 1.5, 64, 4096))
         self._datasets = {
-            "train": RandomWindows(
+            "train": self.target.train_windows(
                 self._scenes,
                 bands=spec.bands,
                 window_px=spec.window_px,
                 count=int(count),
                 balance=self.balance,
-                finish=self.target.finish(Compose(self.augment, map_space=spec.map_space)),
+                finish=self.target.finish(Compose(self.augment, map_space=spec.map_space), training=True),
                 seed=self.seed,
             )
         }
@@ -258,8 +263,9 @@ class GeoTiffScenes:
                 self._scenes,
                 bands=spec.bands,
                 window_px=spec.window_px,
+                cell_px=self.target.cell_px(spec.window_px),
                 split=name,
-                finish=self.target.finish(Compose({})),
+                finish=self.target.finish(Compose({}), training=False),
                 seed=self.seed,
             )
 
@@ -268,12 +274,13 @@ class GeoTiffScenes:
             sum(scene.scan.classes[scene.splits == index].sum(0) for scene in self._scenes)
             for index in range(len(SPLITS))
         ]
+        named = self.target.describe(spec).num_classes or spec.num_classes
         _LOG.info(
             "%d scenes, %d bands of %s, %d classes",
             len(self._scenes),
             spec.in_channels,
             spec.dtype,
-            spec.num_classes,
+            named,
         )
         if spec.background is not None and self.background == "auto":
             _LOG.info(
@@ -281,24 +288,27 @@ class GeoTiffScenes:
                 "(dataset.background=false to leave it unlabelled)"
             )
         for index, item in enumerate(spec.classes):
+            # Beside objects, what is none of them is counted in pixels.
+            unit = self.target.unit if index < named else "px"
             counts = [int(np.asarray(total)[index]) if np.ndim(total) else 0 for total in totals]
             _LOG.info(
                 "  %s: %s",
                 item.name,
-                ", ".join(f"{n:,} px {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
+                ", ".join(f"{n:,} {unit} {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
             )
 
 
-def _check_classes(spec: RasterSpec) -> None:
+def _check_classes(spec: RasterSpec, unit: str) -> None:
     """Check that every class can be learnt.
 
     Raises:
-      DataError: a class has no training pixel.
+      DataError: a class has nothing to train on.
     """
     assert spec.class_pixels is not None
     empty = [item.name for item, count in zip(spec.classes, spec.class_pixels, strict=True) if not count]
     if empty:
         raise DataError(
-            f"no training pixel of class {', '.join(empty)}: its labels lie on nodata, outside the "
-            "scenes or in validation blocks only; label more, or set a smaller dataset.split.block_px"
+            f"no training {unit.replace('px', 'pixel')} of class {', '.join(empty)}: its labels lie on "
+            "nodata, outside the scenes or in validation blocks only; label more, or set a smaller "
+            "dataset.split.block_px"
         )

@@ -37,7 +37,12 @@ class OpenScene:
 
 
 def open_scenes(
-    images: Paths, labels: Paths, place: Callable[[str, str], OpenScene], *, skip_errors: bool
+    images: Paths,
+    labels: Paths,
+    place: Callable[[str, str], OpenScene],
+    *,
+    skip_errors: bool,
+    endings: Sequence[str] = (*VECTOR_ENDINGS, *RASTER_ENDINGS),
 ) -> list[OpenScene]:
     """Open scenes, and for each the label file that goes with it.
 
@@ -46,13 +51,14 @@ def open_scenes(
       labels: one file for all scenes, or one a scene of the same name; None where none belong to them.
       place: from the paths of a scene and its label file (empty without labels) to both, opened.
       skip_errors: leave out a scene that cannot be used, with a warning.
+      endings: of label files, where ``labels`` names folders.
 
     Raises:
       DataError: a scene or its labels cannot be used, or none can.
     """
     assert images is not None
     scenes = expand(images, RASTER_ENDINGS)
-    found = [] if labels is None else expand(labels, (*VECTOR_ENDINGS, *RASTER_ENDINGS))
+    found = [] if labels is None else expand(labels, endings)
     opened, failed = [], []
     for scene in scenes:
         try:

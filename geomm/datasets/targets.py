@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from geomm.datasets.labels import Classes, LabelTable, make_table, open_labels
 from geomm.datasets.pairs import Everywhere, PairLabels, align, finish_pair
 from geomm.datasets.scene_files import OpenScene, Paths, label_values, open_scenes
-from geomm.datasets.windows import Change
+from geomm.datasets.windows import Change, RandomWindows
 from geomm.errors import ConfigError, DataError
 from geomm.io.raster import RasterReader
 from geomm.structures import RasterSample, RasterSpec, make_classes
@@ -24,9 +24,11 @@ class SceneTarget(Protocol):
 
     Attributes:
       labelled: whether sample data is taken with its labels.
+      unit: what a class is counted in.
     """
 
     labelled: bool
+    unit: str
 
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
         """Open scenes and what belongs to each; ``role`` is an index into ``SPLITS``."""
@@ -37,11 +39,28 @@ class SceneTarget(Protocol):
     def describe(self, spec: RasterSpec) -> RasterSpec:
         """Return the spec as the model is to know it."""
 
-    def finish(self, augment: Compose) -> Change:
+    def finish(self, augment: Compose, *, training: bool) -> Change:
         """Return what is done to each window that was read: ``augment``, and what makes a sample of it."""
 
+    @property
+    def train_windows(self) -> Callable[..., RandomWindows]:
+        """How windows are drawn to train on."""
 
-class MaskTarget:
+    def cell_px(self, window_px: int) -> int:
+        """Return the most ground, pixels along an edge, that a window of that edge is judged by."""
+
+
+class _PixelTarget:
+    """What targets of one value a pixel have in common."""
+
+    unit = "px"
+    train_windows = RandomWindows
+
+    def cell_px(self, window_px: int) -> int:
+        return window_px
+
+
+class MaskTarget(_PixelTarget):
     """A class for every pixel, from a vector layer or a raster.
 
     Args:
@@ -80,11 +99,11 @@ class MaskTarget:
     def describe(self, spec: RasterSpec) -> RasterSpec:
         return spec
 
-    def finish(self, augment: Compose) -> Change:
+    def finish(self, augment: Compose, *, training: bool) -> Change:
         return augment
 
 
-class FinerTarget:
+class FinerTarget(_PixelTarget):
     """The same ground on a finer grid, for super-resolution.
 
     Without labels the scenes are the finer imagery, and what a coarser sensor would have seen is made
@@ -141,7 +160,7 @@ class FinerTarget:
             scale=self.scale,
         )
 
-    def finish(self, augment: Compose) -> Change:
+    def finish(self, augment: Compose, *, training: bool) -> Change:
         return _MakePair(augment, self.degrade, self.scale)
 
 

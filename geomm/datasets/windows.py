@@ -104,17 +104,26 @@ class RandomWindows(Dataset[RasterSample]):
 
     def __getitem__(self, index: int) -> RasterSample:
         rng = np.random.default_rng([self.seed, 1, index])
-        if rng.random() < self.balance:
-            scene, row, col = self._around_class(rng)
-        else:
-            scene, row, col = self._around_anything(rng)
-        half = self.window_px / 2
-        jitter = rng.uniform(-0.4, 0.4, 2) * self.window_px
-        window = scene.place(row + jitter[0] - half, col + jitter[1] - half, self.window_px)
+        scene, window = self.choose(rng)
         return self.finish(scene.read(window, self.bands, split=0), rng)
 
+    def choose(self, rng: np.random.Generator) -> tuple[Scene, PixelWindow]:
+        """Return a scene and a window of it."""
+        if rng.random() < self.balance:
+            return self.around(*self._around_class(rng), rng)
+        return self.around(*self._around_anything(rng), rng)
+
+    def around(self, scene: Scene, row: int, col: int, rng: np.random.Generator) -> tuple[Scene, PixelWindow]:
+        """Return a window that has a pixel anywhere but near its edge."""
+        half = self.window_px / 2
+        jitter = rng.uniform(-0.4, 0.4, 2) * self.window_px
+        return scene, scene.place(row + jitter[0] - half, col + jitter[1] - half, self.window_px)
+
     def _around_class(self, rng: np.random.Generator) -> tuple[Scene, int, int]:
-        kind = int(rng.choice(self._present))
+        return self._around(int(rng.choice(self._present)), rng)
+
+    def _around(self, kind: int, rng: np.random.Generator) -> tuple[Scene, int, int]:
+        """Return a pixel of a class."""
         number, block = self._blocks[rng.choice(len(self._blocks), p=self._by_class[:, kind])]
         scene = self.scenes[number]
         anchors = scene.scan.anchors[block, kind]
@@ -161,6 +170,7 @@ class BlockWindows(Dataset[RasterSample]):
       split: ``val`` or ``test``.
       finish: makes the sample of a window.
       seed: of its random choices.
+      cell_px: edge of the ground that a window is for, in its middle; all of it by default.
     """
 
     def __init__(
@@ -172,7 +182,9 @@ class BlockWindows(Dataset[RasterSample]):
         split: str,
         finish: Change,
         seed: int,
+        cell_px: int | None = None,
     ) -> None:
+        self.cell_px = cell_px or window_px
         self.scenes, self.bands, self.window_px = list(scenes), tuple(bands), window_px
         self.finish, self.seed = finish, seed
         self.split = SPLITS.index(split)
@@ -182,10 +194,10 @@ class BlockWindows(Dataset[RasterSample]):
                 self._cells += [(number, cell) for cell in self._divide(scene, int(block))]
 
     def _divide(self, scene: Scene, block: int) -> list[PixelWindow]:
-        """Cut a block into cells no larger than a window, as even as possible."""
+        """Cut a block into cells no larger than ``cell_px``, as even as possible."""
         info = scene.reader.info
         whole = scene.scan.window(block, info.width, info.height)
-        down, across = -(-whole.height // self.window_px), -(-whole.width // self.window_px)
+        down, across = -(-whole.height // self.cell_px), -(-whole.width // self.cell_px)
         tops = np.linspace(0, whole.height, down + 1).round().astype(int) + whole.row
         lefts = np.linspace(0, whole.width, across + 1).round().astype(int) + whole.col
         return [

@@ -20,7 +20,8 @@ from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import run_rounds
 from geomm.engine.runner import TrainingRunner, make_runner
-from geomm.errors import DataError, GeommError
+from geomm.engine.untrained import UntrainedRunner
+from geomm.errors import ConfigError, DataError, GeommError
 from geomm.registry import TASKS, build
 from geomm.tasks.base import Finished, Task
 
@@ -96,9 +97,13 @@ class _Run:
         torch.manual_seed(self.config["seed"])
         self.model = self.task.build_model(self.config, self.spec).to(self.device)
         self._log_start()
-        self._resolve_batch_size()
-        if not hasattr(self.model, "fit_at_once"):
-            self._resolve_lr()
+        if self.schedule["epochs"]:
+            self._check_samples()
+            self._resolve_batch_size()
+            if not hasattr(self.model, "fit_at_once"):
+                self._resolve_lr()
+        else:
+            self.schedule |= {"lr": 0.0, "batch_size": 1}
         runner = self._make_runner()
         interrupted = runner.train_interruptibly()
         metrics = self._finish(runner, time.monotonic() - started, interrupted)
@@ -106,7 +111,8 @@ class _Run:
         if interrupted:
             _LOG.info("go on with resume=true work_dir=%s", self.folder)
             raise KeyboardInterrupt
-        return TrainingResult(package, self.folder, metrics["monitor"]["value"], metrics)
+        value = metrics["monitor"]["value"]
+        return TrainingResult(package, self.folder, math.nan if value is None else value, metrics)
 
     def _set_up_torch(self) -> None:
         if self.runtime["threads"]:
@@ -123,6 +129,13 @@ class _Run:
             "%s on %s: %.1f M parameters, %d training and %d validation samples; writing to %s",
             *(self.task.name, self.device, millions, splits["train"], splits["val"], self.folder),
         )
+
+    def _check_samples(self) -> None:
+        if not len(self.source.split("train")):
+            raise ConfigError(
+                f"dataset: {type(self.source).__name__} has no samples to train on; give another dataset, or "
+                "schedule.epochs=0 to make a package of weights as they are"
+            )
 
     def _resolve_batch_size(self) -> None:
         if self.schedule["batch_size"] != "auto":
@@ -170,6 +183,8 @@ class _Run:
         )
 
     def _make_runner(self) -> TrainingRunner | AtOnceRunner:
+        if not self.schedule["epochs"]:
+            return UntrainedRunner(self.model)
         if hasattr(self.model, "fit_at_once"):
             return AtOnceRunner(self.model, self.source.split("train"))
         return make_runner(
@@ -195,8 +210,9 @@ class _Run:
                 results[split] = runner.evaluate(self._loader(split), found)
                 evaluations[split] = found
         best = runner.best
-        judged = best["score"] is not None or math.isfinite(results["val"].get(self.task.monitor, math.nan))
-        if not judged and not interrupted:
+        score = results.get("val", {}).get(self.task.monitor, math.nan)
+        judged = best["score"] is not None or math.isfinite(score)
+        if not judged and not interrupted and self.schedule["epochs"]:
             raise DataError(
                 f"the validation metric {self.task.monitor!r} was never a number; "
                 "is the validation set labelled?"
@@ -206,7 +222,7 @@ class _Run:
             "monitor": {
                 "name": self.task.monitor,
                 "rule": self.task.monitor_rule,
-                "value": results["val"].get(self.task.monitor, float("nan")),
+                "value": score if math.isfinite(score) else None,
             },
             "best_epoch": best["epoch"],
             "epochs": runner.epoch,
@@ -249,8 +265,9 @@ class _Run:
             metrics=metrics,
             figures=figures,
         )
-        headline = ", ".join(f"{key} {value:.4f}" for key, value in metrics["val"].items() if "/" not in key)
-        _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline)
+        found = metrics.get("val", {})
+        headline = ", ".join(f"{key} {value:.4f}" for key, value in found.items() if "/" not in key)
+        _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline or "not judged, without samples")
         _LOG.info("package %s, metrics.json and figures/ beside it", package)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,28 +15,39 @@ from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
 Score = Callable[[Tensor, Tensor], Tensor]
+Seen = TypeVar("Seen")
+Model = Callable[[Tensor, Tensor], Seen]
 CPU_BATCH = 4
 _MOST = 128
 
 
 def accelerate(score: Score, spec: RasterSpec, options: RasterOptions, device: torch.device) -> Score:
-    """Wrap a score function with precision, asynchronous copies and test-time augmentation.
+    """Wrap a score function with precision, asynchronous copies and test-time augmentation."""
+
+    def run(inputs: Tensor, valid: Tensor) -> Tensor:
+        if not options.tta:
+            return score(inputs, valid).float().contiguous()
+        return _averaged(score, inputs, valid, turns=spec.map_space)
+
+    return on_device(run, options.precision, device)
+
+
+def on_device(run: Callable[[Tensor, Tensor], Seen], precision: str, device: torch.device) -> Model[Seen]:
+    """Wrap what takes pixels and validity on the device, without gradients, in the precision asked for.
 
     Inputs go in with their bands last in memory (``torch.channels_last``), which convolutions take
     over and which is faster for them on CPUs and GPUs alike.
     """
-    autocast = _autocast(options.precision, device)
+    autocast = _autocast(precision, device)
 
-    def run(inputs: Tensor, valid: Tensor) -> Tensor:
+    def prepared(inputs: Tensor, valid: Tensor) -> Seen:
         inputs = inputs.to(device, non_blocking=True)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         valid = valid.to(device, non_blocking=True)
         with torch.inference_mode(), autocast():
-            if not options.tta:
-                return score(inputs, valid).float().contiguous()
-            return _averaged(score, inputs, valid, turns=spec.map_space)
+            return run(inputs, valid)
 
-    return run
+    return prepared
 
 
 def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
@@ -52,29 +64,32 @@ def _averaged(score: Score, inputs: Tensor, valid: Tensor, *, turns: bool) -> Te
     count = 0
     if inputs.dtype in (torch.uint16, torch.uint32):  # torch cannot turn these
         inputs = inputs.to(torch.int64)
-    for forth, back in _views(turns and inputs.shape[-1] == inputs.shape[-2]):
-        scores = back(score(forth(inputs), forth(valid)).float())
+    for quarter, flip in views(turns and inputs.shape[-1] == inputs.shape[-2]):
+        scores = _back(
+            score(forth(inputs, quarter, flip), forth(valid, quarter, flip)).float(), quarter, flip
+        )
         total = scores if total is None else total + scores
         count += 1
     assert total is not None
     return total / count
 
 
-def _views(turns: bool) -> Iterator[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]:
-    for quarter in range(4 if turns else 1):
-        for flip in (False, True):
-
-            def forth(x: Tensor, quarter: int = quarter, flip: bool = flip) -> Tensor:
-                turned = torch.rot90(x, quarter, (-2, -1))
-                return (turned.flip(-1) if flip else turned).contiguous()
-
-            def back(x: Tensor, quarter: int = quarter, flip: bool = flip) -> Tensor:
-                return torch.rot90(x.flip(-1) if flip else x, -quarter, (-2, -1))
-
-            yield forth, back
+def views(turns: bool) -> list[tuple[int, bool]]:
+    """Return the views of test-time augmentation: quarter turns, where they make sense, and flips."""
+    return [(quarter, flip) for quarter in range(4 if turns else 1) for flip in (False, True)]
 
 
-def automatic_batch(score: Score, spec: RasterSpec, tile_px: int, device: torch.device) -> int:
+def forth(x: Tensor, quarter: int, flip: bool) -> Tensor:
+    """Turn (…, h, w) counterclockwise by ``quarter`` quarters, then swap left and right if asked."""
+    turned = torch.rot90(x, quarter, (-2, -1))
+    return (turned.flip(-1) if flip else turned).contiguous()
+
+
+def _back(x: Tensor, quarter: int, flip: bool) -> Tensor:
+    return torch.rot90(x.flip(-1) if flip else x, -quarter, (-2, -1))
+
+
+def automatic_batch(score: Model[Any], spec: RasterSpec, tile_px: int, device: torch.device) -> int:
     """Return the batch size for a device: 4 on a CPU; on a GPU half of what memory holds."""
     if device.type != "cuda":
         return CPU_BATCH

@@ -41,6 +41,7 @@ def predict_each(
     what: str,
     unit: str,
     on_error: str,
+    finish: Callable[[PredictionReport], None] | None = None,
 ) -> PredictionReport:
     """Predict inputs one after the other, each complete or not at all, and say what was done.
 
@@ -51,6 +52,7 @@ def predict_each(
       what: the inputs are, in the plural.
       unit: of the amount.
       on_error: ``skip`` goes on with the other inputs when one fails, ``raise`` stops.
+      finish: called after the last input with the report so far, where inputs have a common result.
 
     Raises:
       DataError: with ``on_error="raise"``, of the first input that fails.
@@ -71,6 +73,8 @@ def predict_each(
         else:
             report.outputs += done[0]
             report.amount += done[1]
+    if finish is not None:
+        finish(report)
     report.seconds = time.monotonic() - started
     say(report, what, len(inputs))
     return report

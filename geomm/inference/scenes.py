@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from geomm.errors import DataError
+from geomm.inference.object_options import LAYER_ENDINGS
 from geomm.io.cog import is_map
+from geomm.io.object_layer import is_object_layer
 from geomm.io.paths import expand
 from geomm.io.raster import RasterInfo
 from geomm.structures import RasterSpec
@@ -45,7 +47,10 @@ def _is_result(path: Path, output: Path) -> bool:
     if not path.exists() or output.resolve() not in path.resolve().parents:
         return False
     stem = path.stem.removesuffix("_preview").removesuffix("_probabilities")
-    return is_map(path.with_name(f"{stem}.tif"))
+    if is_map(path.with_name(f"{stem}.tif")):
+        return True
+    layers = (path.with_name(f"{stem}{ending}") for ending in LAYER_ENDINGS.values())
+    return stem != path.stem and any(is_object_layer(layer) for layer in layers)
 
 
 def output_names(scenes: Sequence[str]) -> list[str]:

@@ -99,8 +99,8 @@ def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
 def _by_name(folder: Path) -> list[tuple[Path, Path | None]]:
     """Pair images and labels by their names; halves of a pair are kept for the caller to judge."""
     labels, images = (
-        {p.stem: p for p in sorted((folder / part).rglob("*")) if p.suffix.lower() in RASTER_ENDINGS}
-        for part in ("labels", "images")
+        {p.stem: p for p in sorted((folder / part).rglob("*")) if p.suffix.lower() in endings}
+        for part, endings in (("labels", (*RASTER_ENDINGS, ".xml", ".txt")), ("images", RASTER_ENDINGS))
     )
     alone = [(folder / "images" / labels[stem].name, labels[stem]) for stem in labels if stem not in images]
     return [*((image, labels.get(stem)) for stem, image in images.items()), *alone] if images else []

@@ -39,7 +39,7 @@ def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
     if "://" in item or item.startswith("/vsi") or path.is_file():
         return [item]
     if path.is_dir() and path.suffix.lower() != ".gdb":
-        files = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in endings and _shown(p, path))
+        files = sorted(str(p) for p in path.rglob("*") if _is_one(p, endings) and _shown(p, path))
         if not files:
             raise DataError(f"{item}: no file in this folder ends in {', '.join(endings)}")
         return files
@@ -49,6 +49,11 @@ def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
     if not matches:
         raise DataError(f"{item}: there is no such file, folder or match in {Path.cwd()}")
     return [file for match in matches for file in _expand_one(match, endings)]
+
+
+def _is_one(path: Path, endings: tuple[str, ...]) -> bool:
+    """Return whether a file ends as wanted; what GDAL notes beside a raster is no file of its own."""
+    return path.suffix.lower() in endings and not path.name.endswith(".aux.xml")
 
 
 def _shown(path: Path, folder: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 import queue
 import shutil
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,8 @@ class RowWriter:
 
         layout = self.layout
         try:
+            if layout.crs is None:  # whoever gave an input without a CRS has been told so
+                warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             pyogrio.write_arrow(
                 pyarrow.RecordBatchReader.from_batches(self._schema, batches()),
                 self._target,

@@ -6,6 +6,7 @@ Importing this package registers geomm's own; a framework's are registered when 
 from geomm.models.adversarial import AdversarialSuperResolver
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
 from geomm.models.bilstm_crf import BiLstmCrf
+from geomm.models.detector import Detector
 from geomm.models.fully_connected import FullyConnected
 from geomm.models.heads import UNetHead
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
@@ -23,6 +24,7 @@ __all__ = [
     "AdversarialSuperResolver",
     "BiLstmCrf",
     "CrossEntropyLoss",
+    "Detector",
     "DiceLoss",
     "FeatureInfo",
     "FocalLoss",

@@ -48,6 +48,8 @@ def load_framework(scope: str) -> None:
                 mmagic_bridge.load()
             else:
                 importlib.import_module(f"{scope}.models")
+                if scope == "mmdet":
+                    importlib.import_module("geomm.models.heads.ssd")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != scope:
             raise

@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from typing import Any, NoReturn
 
 import torch
@@ -42,7 +43,10 @@ def install() -> bool:
         return isinstance(present, _StandIn)
     if importlib.util.find_spec("mmcv._ext") is not None:
         return False
-    sys.modules["mmcv._ext"] = _StandIn("mmcv._ext")
+    stand_in = _StandIn("mmcv._ext")
+    # mmengine asks importlib whether there are operators, and that refuses a module without a spec.
+    stand_in.__spec__ = ModuleSpec("mmcv._ext", None)
+    sys.modules["mmcv._ext"] = stand_in
     return True
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
 
-from geomm.errors import DataError
+from geomm.errors import DataError, DependencyError
 
 _LOG = logging.getLogger("geomm")
 #: What trainers put before the names of a network's tensors.
@@ -29,6 +32,15 @@ def read_weights(path: str, *, key: str = "backbone.checkpoint") -> dict[str, Te
     Raises:
       DataError: the file is missing, damaged, or holds more than tensors.
     """
+    return {_bare(name): value for name, value in read_named_tensors(path, key=key).items()}
+
+
+def read_named_tensors(path: str, *, key: str) -> dict[str, Tensor]:
+    """Read the tensors of a weights file by the names that it has, as ``read_weights`` does.
+
+    Raises:
+      DataError: the file is missing, damaged, or holds more than tensors.
+    """
     try:
         content = _read(path)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -41,10 +53,33 @@ def read_weights(path: str, *, key: str = "backbone.checkpoint") -> dict[str, Te
         if isinstance(content, Mapping) and isinstance(content.get(part), Mapping):
             content = content[part]
     tensors = content.items() if isinstance(content, Mapping) else ()
-    state = {_bare(str(name)): value for name, value in tensors if isinstance(value, Tensor)}
+    state = {str(name): value for name, value in tensors if isinstance(value, Tensor)}
     if not state:
         raise DataError(f"{key}: {path} holds no named tensors")
     return state
+
+
+def fetch_weights(path: str, *, key: str) -> str:
+    """Return the file of weights that a path or an address names, downloaded once to torch's cache.
+
+    Raises:
+      DependencyError: the address cannot be reached; names what to fetch and where to put it.
+    """
+    if "://" not in path:
+        return path
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    file = folder / Path(urlsplit(path).path).name
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(path, str(file), progress=False)
+        except (OSError, ValueError, HTTPException) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise DependencyError(
+                f"{key}: {path} cannot be fetched ({reason}); download it where there is a network and "
+                f"give {key}=FILE, or put it at {file}"
+            ) from error
+    return str(file)
 
 
 def _read(path: str) -> object:

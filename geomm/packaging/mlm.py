@@ -95,14 +95,16 @@ def _raster_input(spec: RasterSpec) -> dict[str, Any]:
 
 
 def _raster_output(spec: RasterSpec, task: Task) -> dict[str, Any]:
+    finds_objects = task.name in ("detection", "instance_segmentation")
+    scores = {
+        "shape": [-1, spec.num_classes, spec.window_px, spec.window_px],
+        "dim_order": ["batch", "class", "height", "width"],
+        "data_type": "float32",
+    }
     return {
-        "name": "scores",
+        "name": "objects" if finds_objects else "scores",
         "tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
-        "result": {
-            "shape": [-1, spec.num_classes, spec.window_px, spec.window_px],
-            "dim_order": ["batch", "class", "height", "width"],
-            "data_type": "float32",
-        },
+        "result": _objects() if finds_objects else scores,
         "classification:classes": [
             {
                 "value": item.value,
@@ -112,4 +114,13 @@ def _raster_output(spec: RasterSpec, task: Task) -> dict[str, Any]:
             }
             for item in spec.classes
         ],
+    }
+
+
+def _objects() -> dict[str, Any]:
+    """Describe a window's objects: corners in pixels, score, index of the class."""
+    return {
+        "shape": [-1, -1, 6],
+        "dim_order": ["batch", "object", "xmin_ymin_xmax_ymax_score_class"],
+        "data_type": "float32",
     }

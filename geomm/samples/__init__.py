@@ -1,26 +1,33 @@
 """Sample data made with a fixed seed: realistic enough that a model must learn to do well."""
 
 from geomm.samples.bioclim import disease_susceptibility
-from geomm.samples.buildings import building_footprints
+from geomm.samples.buildings import building_footprints, building_instances
 from geomm.samples.crime_reports import crime_reports
 from geomm.samples.crowns import tree_crowns
+from geomm.samples.fish import fish_in_video
 from geomm.samples.houses import house_prices
 from geomm.samples.land_cover import land_cover_sparse
 from geomm.samples.lidar import buildings_and_trees, power_lines
+from geomm.samples.pools import swimming_pools
 from geomm.samples.solar import solar_output
 from geomm.samples.store import LAYER, SAMPLES, make
+from geomm.samples.wrecks import shipwrecks
 
 __all__ = [
     "LAYER",
     "SAMPLES",
     "building_footprints",
+    "building_instances",
     "buildings_and_trees",
     "crime_reports",
     "disease_susceptibility",
+    "fish_in_video",
     "house_prices",
     "land_cover_sparse",
     "make",
     "power_lines",
+    "shipwrecks",
     "solar_output",
+    "swimming_pools",
     "tree_crowns",
 ]

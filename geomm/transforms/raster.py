@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from geomm.errors import ConfigError
 from geomm.registry import TRANSFORMS
-from geomm.structures import Affine6, RasterSample
+from geomm.structures import Affine6, Objects, RasterSample
 
+#: Less of an object's area than this is too little to tell what it is.
+_MIN_VISIBLE = 0.5
 #: Arrays of a sample on a coarser grid than its image.
 _COARSE = ("coarse", "coarse_valid")
 Planes = Callable[[NDArray[Any]], NDArray[Any]]
@@ -25,8 +27,8 @@ def move_pixels(
 
     The one place that knows what that is: arrays in ``extras`` whose last two axes are the window's
     are moved as the image is, and so is ``extras["coarse"]``, the same ground on a coarser grid, by moves
-    that are the same on any grid; ``extras["boxes"]``, (N, 4) left, top, right, bottom in pixels of the
-    window, go along, and may end outside of it after a zoom.
+    that are the same on any grid; ``extras["objects"]`` go along: those that a zoom pushes out of the window
+    are dropped, and ignored where less than ``extras["min_visible"]`` of them stays inside.
 
     Args:
       sample: not changed.
@@ -49,8 +51,8 @@ def move_pixels(
     shape = sample.valid.shape
     place = sample.georeference
     extras = {
-        key: _move_boxes(value, origin)
-        if key == "boxes"
+        key: _move_objects(value, move, origin, shape, float(sample.extras.get("min_visible", _MIN_VISIBLE)))
+        if isinstance(value, Objects)
         else np.ascontiguousarray(move(value))
         if key in _COARSE or (isinstance(value, np.ndarray) and value.ndim >= 2 and value.shape[-2:] == shape)
         else value
@@ -78,6 +80,29 @@ def _compose(outer: Affine6, inner: Affine6) -> Affine6:
         d * q + e * t,
         d * r + e * u + f,
     )
+
+
+def _move_objects(
+    objects: Objects, move: Planes, origin: Affine6, shape: tuple[int, ...], min_visible: float
+) -> Objects:
+    """Move boxes and masks, cut at the edge of a window of this shape (rows, columns)."""
+    moved = _move_boxes(objects.boxes, origin)
+    inside = np.clip(moved, 0, [shape[1], shape[0], shape[1], shape[0]])
+    edges, left = moved[:, 2:] - moved[:, :2], inside[:, 2:] - inside[:, :2]
+    share = left.prod(1) / np.maximum(edges.prod(1), 1e-12)
+    masks = None if objects.masks is None else np.ascontiguousarray(move(objects.masks))
+    ignored = objects.ignored
+    # Turns and flips keep all of an object; what earlier steps ignored stays ignored.
+    if (share < 1 - 1e-6).any():
+        ignored = (share < min_visible) | (False if ignored is None else ignored)
+    counted = objects.counted
+    if counted is not None:
+        counted = _move_boxes(counted[None], origin)[0].astype(np.float32)
+    changed = replace(objects, boxes=inside.astype(np.float32), masks=masks, ignored=ignored, counted=counted)
+    there = share > 0
+    if masks is not None:
+        there &= masks.any((1, 2))
+    return changed if there.all() else changed[there]
 
 
 def _move_boxes(boxes: Any, origin: Affine6) -> NDArray[np.float64]:

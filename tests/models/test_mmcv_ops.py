@@ -1,5 +1,6 @@
 """Operators of ``mmcv.ops`` that run without mmcv's own extension, against plain definitions."""
 
+import importlib.util
 import math
 import subprocess
 import sys
@@ -444,3 +445,8 @@ def test_a_compiled_mmcv_is_used_as_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "mmcv._ext", compiled)
     assert not mmcv_ops.install()
     assert sys.modules["mmcv._ext"] is compiled
+
+
+def test_mmengines_runner_finds_the_operators():
+    mmcv_ops.install()
+    assert importlib.util.find_spec("mmcv._ext") is not None

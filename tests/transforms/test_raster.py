@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomm.registry import TRANSFORMS
-from geomm.structures import IGNORE_INDEX, Georeference, RasterSample
+from geomm.structures import IGNORE_INDEX, Georeference, Objects, RasterSample
 from geomm.transforms import (
     Compose,
     GaussianNoise,
@@ -36,6 +36,11 @@ seeds = st.integers(0, 10_000)
 sizes = st.integers(1, 15)
 
 
+def objects(boxes, masks=None):
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return Objects(boxes, np.arange(len(boxes)), masks=masks, ignored=np.zeros(len(boxes), bool))
+
+
 def located(height, width):
     """A sample each of whose planes says in its values where a pixel came from."""
     places = np.arange(height * width).reshape(height, width)
@@ -45,7 +50,11 @@ def located(height, width):
         mask=(places % 7).astype(np.uint8),
         georeference=Georeference("EPSG:32616", (0.5, 0, 7e5, 0, -0.5, 3e6)),
         name="made",
-        extras={"target": places[None].astype(np.float32), "boxes": np.zeros((2, 4)), "id": 7},
+        extras={
+            "target": places[None].astype(np.float32),
+            "objects": objects([[0, 0, 1, 1], [0, 0, width, height]]),
+            "id": 7,
+        },
     )
 
 
@@ -75,7 +84,7 @@ def test_image_mask_and_validity_stay_together(transform, height, width, seed):
     np.testing.assert_array_equal(after.valid, places % 3 != 0)
     np.testing.assert_array_equal(after.mask, places % 7)
     np.testing.assert_array_equal(after.extras["target"][0], places)
-    assert after.extras["boxes"].shape == (2, 4) and after.extras["id"] == 7
+    assert len(after.extras["objects"]) <= 2 and after.extras["id"] == 7
 
 
 @steady
@@ -195,29 +204,58 @@ def test_a_box_stays_around_its_pixels(transform, height, width, seed, data):
     before = located(height, width)
     inside = np.zeros((height, width), np.uint8)
     inside[top:bottom, left:right] = 1
-    before.mask, before.extras["boxes"] = inside, np.array([[left, top, right, bottom]], np.float32)
+    before.mask = inside
+    before.extras["objects"] = objects([[left, top, right, bottom]], masks=inside[None] > 0)
     after = transform(before, np.random.default_rng(seed))
-    left, top, right, bottom = after.extras["boxes"][0].round().astype(int)
+    moved = after.extras["objects"]
+    left, top, right, bottom = moved.boxes[0].round().astype(int)
     expected = np.zeros_like(after.mask)
     expected[top:bottom, left:right] = 1
     np.testing.assert_array_equal(after.mask, expected)
+    np.testing.assert_array_equal(moved.masks[0], after.mask > 0)
+    assert not moved.ignored.any()
+
+
+@steady
+@given(height=st.integers(8, 24), width=st.integers(8, 24), seed=seeds, data=st.data())
+def test_objects_that_a_zoom_pushes_out_are_ignored_or_dropped(height, width, seed, data):
+    top, left = data.draw(st.integers(0, height - 3)), data.draw(st.integers(0, width - 3))
+    bottom, right = data.draw(st.integers(top + 2, height)), data.draw(st.integers(left + 2, width))
+    before = located(height, width)
+    box = np.array([left, top, right, bottom], float)
+    before.extras["objects"] = objects([box])
+    after = RandomZoom(probability=1.0, most=3.0)(before, np.random.default_rng(seed))
+    zoom = before.georeference.transform[0] / after.georeference.transform[0]
+    corner = np.array([after.georeference.transform[2] - 7e5, 3e6 - after.georeference.transform[5]]) / 0.5
+    part = np.array([*corner, *(corner + np.array([width, height]) / zoom)])
+    edges = np.minimum(box[2:], part[2:]) - np.maximum(box[:2], part[:2])
+    share = np.clip(edges, 0, None).prod() / (box[2:] - box[:2]).prod()
+    moved = after.extras["objects"]
+    if share < 1e-3:
+        assert len(moved) <= 1
+        return
+    assert len(moved) == 1
+    if abs(share - 0.5) > 1e-3:
+        assert moved.ignored[0] == (share < 0.5)
+    seen = (np.clip(box, np.tile(part[:2], 2), np.tile(part[2:], 2)) - np.tile(corner, 2)) * zoom
+    np.testing.assert_allclose(moved.boxes[0], seen, atol=1e-3)
 
 
 def test_a_zoomed_box_is_larger_by_the_zoom():
     before = located(12, 12)
-    before.extras["boxes"] = np.array([[2.0, 3.0, 5.0, 9.0]])
+    before.extras["objects"] = objects([[5.0, 5.0, 6.0, 7.0]])
     after = RandomZoom(probability=1.0, most=2.0)(before, np.random.default_rng(3))
     zoom = before.georeference.transform[0] / after.georeference.transform[0]
-    left, top, right, bottom = after.extras["boxes"][0]
+    left, top, right, bottom = after.extras["objects"].boxes[0]
     assert 1 < zoom <= 2
-    np.testing.assert_allclose([right - left, bottom - top], [3 * zoom, 6 * zoom])
+    np.testing.assert_allclose([right - left, bottom - top], [zoom, 2 * zoom], rtol=1e-5)
 
 
 def test_a_sample_without_boxes_or_place_moves_too():
     before = located(4, 4)
-    before.georeference, before.extras["boxes"] = None, np.zeros((0, 4))
+    before.georeference, before.extras["objects"] = None, objects(np.zeros((0, 4)))
     after = RandomFlip(probability=1.0)(before, np.random.default_rng(0))
-    assert after.georeference is None and after.extras["boxes"].shape == (0, 4)
+    assert after.georeference is None and after.extras["objects"].boxes.shape == (0, 4)
 
 
 def build(name):

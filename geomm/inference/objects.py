@@ -1,0 +1,277 @@
+"""Finding objects in any number of scenes, and writing them as layers."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from geomm.errors import ConfigError, DataError
+from geomm.inference.acceleration import automatic_batch
+from geomm.inference.candidates import Candidates
+from geomm.inference.memory import reused_memory
+from geomm.inference.object_job import ObjectJob
+from geomm.inference.object_mosaic import Mosaic, fits_together
+from geomm.inference.object_options import LAYER_ENDINGS, ObjectOptions
+from geomm.inference.object_views import Detect, accelerate_detect
+from geomm.inference.progress import Progress
+from geomm.inference.report import PredictionReport, predict_each
+from geomm.inference.scenes import check_scene, find_scenes, output_names
+from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
+from geomm.io.raster import read_info
+from geomm.structures import Georeference, RasterSpec
+
+_LOG = logging.getLogger("geomm")
+
+
+def predict_objects(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    detect: Detect,
+    spec: RasterSpec,
+    options: ObjectOptions,
+    model_id: str,
+) -> PredictionReport:
+    """Find objects in scenes and write them as layers in map coordinates.
+
+    Each scene gets a layer of its own; scenes in one CRS get a common one, in which what several show is
+    there once (``options.one_layer``).
+
+    Args:
+      inputs: files, globs, folders or a list of these.
+      output: folder for the results, or the file of the one layer, whose ending says the format.
+      detect: from raw pixels (B, C, h, w) and validity (B, h, w) bool to the objects of each.
+      spec: of the model.
+      options: see ``ObjectOptions``.
+      model_id: tells models apart, so that a run is only resumed with its own.
+
+    Raises:
+      DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
+      ConfigError: an option that does not hold.
+    """
+    options.check()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    target = _Target.of(Path(output), options)
+    scenes = find_scenes(inputs, target.folder)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    finder = _Finder(target, detect, spec, options, model_id)
+    if _in_one_layer(scenes, target, options):
+        return _predict_together(finder, scenes, target.name or _common_name(inputs))
+    names = [target.name] if target.name else output_names(scenes)
+
+    def predict(position: int) -> tuple[list[Path], int] | None:
+        scene, name = scenes[position], names[position]
+        if options.skip_existing and finder.is_done(name):
+            return None
+        return finder.map_scene(scene, name), _pixels(scene)
+
+    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where results go: the folder, the name of the one layer if it has one, and layers' ending."""
+
+    folder: Path
+    name: str | None
+    ending: str
+
+    @classmethod
+    def of(cls, output: Path, options: ObjectOptions) -> _Target:
+        ending = output.suffix.lower()
+        if ending in LAYER_ENDINGS.values() and not output.is_dir():
+            if options.format != "auto" and LAYER_ENDINGS[options.format] != ending:
+                raise ConfigError(
+                    f"inference.format: found {options.format!r}, but the output {output.name} ends in "
+                    f"{ending}; leave one of them out"
+                )
+            return cls(output.parent, output.stem, ending)
+        return cls(output, None, LAYER_ENDINGS["gpkg" if options.format == "auto" else options.format])
+
+    def layer(self, name: str) -> Path:
+        return self.folder / f"{name}{self.ending}"
+
+    def work(self, name: str) -> Path:
+        return self.folder / f".{name}.work"
+
+
+def _in_one_layer(scenes: Sequence[str], target: _Target, options: ObjectOptions) -> bool:
+    """Return whether all scenes get one layer.
+
+    Raises:
+      DataError: one layer is asked for, and the scenes' grids do not allow it.
+    """
+    if len(scenes) == 1 or (options.one_layer is False and target.name is None):
+        return False
+    asked = options.one_layer is True or target.name is not None
+    reason = fits_together(scenes)
+    if reason is None:
+        return True
+    if asked:
+        raise DataError(f"the scenes do not go into one layer: {reason}; give a folder as output")
+    _LOG.info("a layer for each scene: %s", reason)
+    return False
+
+
+def _common_name(inputs: str | Path | Sequence[str | Path]) -> str:
+    """Return what the one layer is called: as the folder that was given, or whose files were."""
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if len(given) == 1:
+        path = Path(given[0])
+        folder = path if path.is_dir() else path.parent
+        name = folder.resolve().name
+        if name and "*" not in name:
+            return name
+    return "objects"
+
+
+def _pixels(scene: str) -> int:
+    info = read_info(scene)
+    return info.width * info.height
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """What all scenes of a call have in common."""
+
+    target: _Target
+    detect: Detect
+    spec: RasterSpec
+    options: ObjectOptions
+    model_id: str
+
+    @cached_property
+    def device(self) -> torch.device:
+        return self.options.resolve_device()
+
+    @cached_property
+    def fast_detect(self) -> Detect:
+        return accelerate_detect(self.detect, self.spec, self.options, self.device)
+
+    @cached_property
+    def batch_size(self) -> int:
+        given = self.options.batch_size
+        if given != "auto":
+            return int(given)
+        tile, _ = self.options.tiling(self.spec)
+        return automatic_batch(self.fast_detect, self.spec, tile, self.device)
+
+    def is_done(self, name: str) -> bool:
+        """Return whether a layer is there and nothing of its run was left to do."""
+        return self.target.layer(name).is_file() and not self.target.work(name).exists()
+
+    def map_scene(self, scene: str, name: str) -> list[Path]:
+        """Find the objects of one scene and return the files written.
+
+        Raises:
+          DataError: the scene cannot be read or does not suit the model.
+        """
+        layer = self.target.layer(name)
+        check_layer_target(layer, [scene])
+        job = self.find(scene, self.target.work(name))
+        written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
+        if self.options.preview:
+            from geomm.visualization.object_preview import draw_object_preview
+
+            picture = self.target.folder / f"{name}_preview.png"
+            written.append(draw_object_preview([scene], _chunks(job.merged()), self.spec, picture))
+        shutil.rmtree(job.work)
+        return written
+
+    def find(self, scene: str, work: Path, source: int = 0) -> ObjectJob:
+        """Find what a scene's tiles show; return the job, which has it in its folder."""
+        check_scene(read_info(scene), self.spec)
+        job = ObjectJob(scene, self.spec, self.options, self.batch_size, work, source)
+        job.prepare(self.model_id, self.device)
+        missing, total = job.missing_rows(), len(job.grid.tops)
+        if len(missing) < total:
+            _LOG.info("%s: going on, %d of %d rows of tiles are left", scene, len(missing), total)
+        tiles = len(missing) * len(job.grid.lefts)
+        pin = self.device.type == "cuda"
+        try:
+            with (
+                reused_memory(self.device),
+                Progress(Path(scene).name, tiles, "tiles", shown=self.options.progress) as progress,
+            ):
+                job.detect(self.fast_detect, pin=pin, done=lambda batch: progress.advance(len(batch.tiles)))
+        except DataError:
+            if len(job.missing_rows()) == total:  # nothing to go on from
+                shutil.rmtree(job.work)
+            raise
+        return job
+
+    def write(
+        self,
+        layer: Path,
+        chunks: Iterable[Candidates],
+        georeference: Georeference,
+        scenes: Sequence[str],
+        outlines: bool,
+    ) -> list[Path]:
+        """Write objects as a layer with its style; return both files."""
+        writer = ObjectLayerWriter(
+            layer,
+            georeference=georeference,
+            classes=self.spec.classes,
+            scenes=[Path(scene).name for scene in scenes],
+            outlines=outlines,
+            min_area_m2=self.options.min_area_m2,
+        )
+        with writer:
+            for found in chunks:
+                writer.add(found.boxes, found.labels, found.scores, found.sources, found.shapes)
+        _LOG.info("%s: %d objects", layer.name, writer.written)
+        return [layer, writer.style]
+
+
+def _chunks(found: Iterable[Candidates]) -> Iterator[Candidates]:
+    return (part for part in found if len(part))
+
+
+def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> PredictionReport:
+    """Find the objects of scenes that share a CRS and write one layer, each object once."""
+    options, layer = finder.options, finder.target.layer(name)
+    if options.skip_existing and finder.is_done(name):
+        report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
+        return report
+    check_layer_target(layer, scenes)
+    mosaic = Mosaic(scenes, finder.target.work(name), options)
+
+    def predict(position: int) -> tuple[list[Path], int]:
+        if not mosaic.has(position, finder.model_id, finder.device):
+            job = finder.find(scenes[position], mosaic.rows_folder(position), position)
+            mosaic.keep(position, job)
+        return [], _pixels(scenes[position])
+
+    found = predict_each(
+        scenes,
+        predict,
+        what="scenes",
+        unit="px",
+        on_error=options.on_error,
+        finish=lambda report: _write_mosaic(finder, mosaic, layer, report),
+    )
+    return found
+
+
+def _write_mosaic(finder: _Finder, mosaic: Mosaic, layer: Path, report: PredictionReport) -> None:
+    if not mosaic.done():
+        return
+    written = finder.write(layer, mosaic.merged(), mosaic.georeference, mosaic.scenes, mosaic.has_outlines())
+    if finder.options.preview:
+        from geomm.visualization.object_preview import draw_object_preview
+
+        picture = layer.with_name(f"{layer.stem}_preview.png")
+        shown = [mosaic.scenes[position] for position in mosaic.done()]
+        written.append(
+            draw_object_preview(shown, mosaic.merged(), finder.spec, picture, grid=mosaic.georeference)
+        )
+    shutil.rmtree(mosaic.work)
+    report.outputs += written

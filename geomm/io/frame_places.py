@@ -1,0 +1,181 @@
+"""Where the frames of a video lie on the map: their corners, or where the camera was and looked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError
+
+Array = NDArray[np.float64]
+_WGS84 = "EPSG:4326"
+_CAMERA = ("lat", "lon", "altitude", "heading", "pitch", "fov")
+#: Above this the lower edge of a box is where the thing stands, below it is seen from above.
+_OBLIQUE_PITCH = -45.0
+_ALIASES = {
+    "latitude": "lat", "longitude": "lon", "lng": "lon", "alt": "altitude", "altitude_m": "altitude",
+    "height": "altitude", "yaw": "heading", "azimuth": "heading", "hfov": "fov", "fov_deg": "fov",
+    "horizontal_fov": "fov", "frame_number": "frame", "seconds": "time_s", "second": "time_s",
+    "time": "timestamp", "utc": "timestamp", "datetime": "timestamp",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FramePlaces:
+    """What a csv says of the frames' places.
+
+    Between rows, and before the first and after the last, values are interpolated or held.
+
+    Attributes:
+      path: of the csv.
+      by: ``frame`` or ``time_s``: what ``at`` holds.
+      at: (R,) rising.
+      values: (R, K) corners x1, y1, … x4, y4 clockwise from the upper left; or lat, lon, altitude above
+        ground in metres, heading clockwise from north, pitch (-90 looks straight down) and horizontal field
+        of view, degrees.
+      camera: whether ``values`` are the camera's.
+      crs: of the corners and of the points.
+      times: (R,) seconds since 1970, None where the csv has no clock.
+    """
+
+    path: str
+    by: str
+    at: Array
+    values: Array
+    camera: bool
+    crs: str
+    times: Array | None
+
+    def points(self, boxes: Array, frame: int, time_s: float, width: int, height: int) -> Array:
+        """Return (N, 2) map coordinates of boxes (N, 4) of a frame; NaN above the horizon.
+
+        A box is where its middle is; seen from the side, where the middle of its lower edge is.
+        """
+        values = self._values(frame, time_s)
+        x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+        if not self.camera:
+            return _through_corners(np.stack([x, y], 1), values.reshape(4, 2), width, height)
+        if values[4] > _OBLIQUE_PITCH:
+            y = boxes[:, 3]
+        return _on_the_ground(np.stack([x, y], 1), values, width, height)
+
+    def clock(self, frame: int, time_s: float) -> float | None:
+        """Return seconds since 1970 of a frame, None where the csv does not tell."""
+        if self.times is None:
+            return None
+        return float(np.interp(frame if self.by == "frame" else time_s, self.at, self.times))
+
+    def _values(self, frame: int, time_s: float) -> Array:
+        at = float(frame if self.by == "frame" else time_s)
+        row = np.array([np.interp(at, self.at, column) for column in self.values.T])
+        if self.camera:  # 359 and 1 degrees are neighbours
+            row[3] = np.interp(at, self.at, np.unwrap(self.values[:, 3], period=360))
+        return row
+
+
+def read_frame_places(path: str | Path) -> FramePlaces:
+    """Read a csv of corners or camera positions.
+
+    It has a column ``frame`` (from 0) or ``time_s``, and either the corners ``x1, y1, …, x4, y4`` (or
+    ``lon1, lat1, …``) clockwise from the upper left, with ``crs`` if they are not degrees; or ``lat, lon,
+    altitude, heading, pitch, fov``. ``timestamp`` (ISO 8601) adds a clock.
+
+    Raises:
+      DataError: a column is missing, or is no numbers.
+    """
+    import pandas
+
+    try:
+        table = pandas.read_csv(path, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        exists = Path(path).exists()
+        reason = str(error).splitlines()[0] if exists else "there is no such file"
+        raise DataError(f"{path} cannot be read as a csv of frames' places ({reason})") from error
+    table.columns = [_column(str(name)) for name in table.columns]
+    by = next((name for name in ("frame", "time_s") if name in table.columns), None)
+    corners = [f"{axis}{corner}" for corner in (1, 2, 3, 4) for axis in ("x", "y")]
+    camera = not set(corners) <= set(table.columns)
+    wanted = list(_CAMERA) if camera else corners
+    missing = [name for name in wanted if name not in table.columns]
+    if by is None or missing:
+        raise DataError(
+            f"{path}: found the columns {', '.join(table.columns)}; expected frame or time_s, and either "
+            f"{', '.join(corners)} or {', '.join(_CAMERA)}"
+        )
+    numbers = table[[by, *wanted]].apply(pandas.to_numeric, errors="coerce")
+    usable = np.isfinite(numbers.to_numpy(float)).all(1)
+    if not usable.any():
+        raise DataError(f"{path}: no row has numbers in all of {by}, {', '.join(wanted)}")
+    order = np.argsort(numbers[by].to_numpy(float)[usable], kind="stable")
+    rows = numbers.to_numpy(float)[usable][order]
+    crs = str(table["crs"].dropna().iloc[0]) if "crs" in table.columns and not camera else _WGS84
+    times = _clock(table, usable, str(path)) if "timestamp" in table.columns else None
+    return FramePlaces(
+        str(path), by, rows[:, 0], rows[:, 1:], camera, crs, None if times is None else times[order]
+    )
+
+
+def _clock(table: Any, usable: NDArray[np.bool_], path: str) -> Array:
+    import pandas
+
+    try:
+        times = pandas.to_datetime(table["timestamp"], utc=True, format="ISO8601").to_numpy("datetime64[ns]")
+    except ValueError as error:
+        raise DataError(f"{path}: timestamp is not ISO 8601 ({str(error).splitlines()[0]})") from error
+    return np.asarray(times.astype("datetime64[us]").astype(np.int64)[usable] / 1e6)
+
+
+def _column(name: str) -> str:
+    """Return the name that a column is known by: corners in words are found too."""
+    plain = re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+    corner = re.fullmatch(r"(?:corner_?)?(lat|lon|x|y)[a-z_]*?_?([1-4])(?:_[a-z_]*)?", plain)
+    if corner:
+        return f"{'x' if corner[1] in ('lon', 'x') else 'y'}{corner[2]}"
+    return _ALIASES.get(plain, plain)
+
+
+def _through_corners(points: Array, corners: Array, width: int, height: int) -> Array:
+    """Map pixels by the projective transform that takes the frame's corners to ``corners`` (4, 2)."""
+    # Relative to their middle: degrees differ in the seventh digit between corners.
+    middle = corners.mean(0)
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+    rows, right = [], []
+    for (x, y), (u, v) in zip(frame, corners - middle, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        right += [u, v]
+    solution, *_ = np.linalg.lstsq(np.array(rows), np.array(right), rcond=None)
+    matrix = np.append(solution, 1.0).reshape(3, 3)
+    placed = np.column_stack([points, np.ones(len(points))]) @ matrix.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(placed[:, 2:] > 0, placed[:, :2] / placed[:, 2:], np.nan) + middle)
+
+
+def _on_the_ground(points: Array, camera: Array, width: int, height: int) -> Array:
+    """Return longitude and latitude where the rays of pixels meet flat ground below a pinhole camera."""
+    import pyproj
+
+    lat, lon, altitude, heading, pitch, fov = camera
+    focal = width / 2 / np.tan(np.radians(fov) / 2)
+    right, down = points[:, 0] - width / 2, points[:, 1] - height / 2
+    tilt, turn = np.radians(pitch), np.radians(heading)
+    ahead = focal * np.cos(tilt) + down * np.sin(tilt)
+    up = focal * np.sin(tilt) - down * np.cos(tilt)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(up < -1e-6 * focal, altitude / -up, np.nan)
+    ahead, right = ahead * scale, right * scale
+    east = right * np.cos(turn) + ahead * np.sin(turn)
+    north = ahead * np.cos(turn) - right * np.sin(turn)
+    geod = pyproj.Geod(ellps="WGS84")
+    seen = np.isfinite(east)
+    placed = np.full((len(points), 2), np.nan)
+    if seen.any():
+        azimuth, far = np.degrees(np.arctan2(east, north))[seen], np.hypot(east, north)[seen]
+        count = int(seen.sum())
+        x, y, _ = geod.fwd(np.full(count, lon), np.full(count, lat), azimuth, far)
+        placed[seen] = np.column_stack([x, y])
+    return placed

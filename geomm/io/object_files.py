@@ -1,0 +1,266 @@
+"""Label files of objects: PASCAL VOC, KITTI, YOLO, csv of pixel boxes, rasters of instance numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError, did_you_mean
+from geomm.io.object_labels import ObjectLabels
+from geomm.io.raster import RasterReader
+from geomm.structures import PixelWindow
+
+_EDGES = ("xmin", "ymin", "xmax", "ymax")
+#: Columns of a csv of pixel boxes by what they hold.
+_COLUMNS = {
+    "image": ("image_path", "image", "filename", "file_name", "file", "path"),
+    "xmin": ("xmin", "x_min", "left", "x1"),
+    "ymin": ("ymin", "y_min", "top", "y1"),
+    "xmax": ("xmax", "x_max", "right", "x2"),
+    "ymax": ("ymax", "y_max", "bottom", "y2"),
+    "label": ("label", "class", "name", "category", "classname"),
+}
+#: The class of KITTI's regions that nobody labelled.
+_DONT_CARE = "DontCare"
+
+
+def read_voc(path: str | Path) -> ObjectLabels:
+    """Read a PASCAL VOC file; coordinates are taken as they are, pixel edges counted from 0.
+
+    Raises:
+      DataError: the file cannot be read, is no XML, or a box lacks a number.
+    """
+    from xml.etree import ElementTree
+
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as PASCAL VOC xml ({error})") from error
+    boxes, names, difficult = [], [], []
+    for number, node in enumerate(root.iter("object"), start=1):
+        edges = node.find("bndbox")
+        texts = {key: None if edges is None else edges.findtext(key) for key in _EDGES}
+        boxes.append([_number(texts[key], f"{path}: object {number}: {key}") for key in _EDGES])
+        name = (node.findtext("name") or "").strip()
+        names.append(name or None)
+        difficult.append((node.findtext("difficult") or "0").strip() == "1")
+    size = [root.findtext(f"size/{key}") for key in ("width", "height")]
+    known = all(text and text.strip().isdigit() and int(text) > 0 for text in size)
+    return ObjectLabels.of_boxes(
+        str(path),
+        boxes,
+        names,
+        ignored=difficult,
+        image=(root.findtext("filename") or "").strip(),
+        size=(int(str(size[0])), int(str(size[1]))) if known else None,
+    )
+
+
+def read_kitti(path: str | Path) -> ObjectLabels:
+    """Read KITTI's 15 columns: the class, and left, top, right, bottom in columns 5 to 8.
+
+    Raises:
+      DataError: the file cannot be read, or a line is not of this form.
+    """
+    boxes, names = [], []
+    for number, line in _lines(path):
+        parts = line.split()
+        if len(parts) < 8:
+            raise DataError(f"{path}: line {number} has {len(parts)} columns; KITTI has 15")
+        where = f"{path}: line {number}"
+        boxes.append([_number(text, where) for text in parts[4:8]])
+        names.append(_whole_as_text(parts[0]))
+    ignored = [name == _DONT_CARE for name in names]
+    return ObjectLabels.of_boxes(
+        str(path), boxes, [None if name == _DONT_CARE else name for name in names], ignored=ignored
+    )
+
+
+def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
+    """Read YOLO's lines: the class number with centre and size of a box, or with a polygon's corners.
+
+    Args:
+      path: of the text file.
+      width: of the image, pixels; coordinates are shares of it.
+      height: of the image, pixels.
+
+    Raises:
+      DataError: the file cannot be read, or a line is of neither form.
+    """
+    import shapely
+
+    outlines: list[Any] = []
+    names: list[str | None] = []
+    for number, line in _lines(path):
+        parts = line.split()
+        where = f"{path}: line {number}"
+        values = [_number(text, where) for text in parts[1:]]
+        if len(values) == 4:
+            x, y, w, h = values
+            outline = shapely.box(*_scaled([(x - w / 2, y - h / 2), (x + w / 2, y + h / 2)], width, height))
+        elif len(values) >= 6 and len(values) % 2 == 0:
+            corners = np.reshape(values, (-1, 2)) * [width, height]
+            outline = valid_area(shapely.Polygon(corners))
+        else:
+            raise DataError(
+                f"{where} has {len(parts)} columns; expected a class with centre and size (5 in all), or "
+                "with three corners or more"
+            )
+        outlines.append(outline)
+        names.append(_whole_as_text(parts[0]))
+    return ObjectLabels(
+        str(path),
+        np.array([*outlines, None], object)[:-1],
+        np.array([*names, None], object)[:-1],
+        np.zeros(len(names), bool),
+    )
+
+
+def _scaled(corners: Sequence[tuple[float, float]], width: int, height: int) -> list[float]:
+    return [value * edge for corner in corners for value, edge in zip(corner, (width, height), strict=True)]
+
+
+def read_pixel_csv(path: str | Path) -> dict[str, ObjectLabels]:
+    """Read boxes in pixels from a csv of one or several images.
+
+    Columns are ``xmin, ymin, xmax, ymax`` (or ``left`` …, ``x1`` …), ``label`` (or ``class``, ``name``) and
+    ``image_path`` (or ``image``, ``filename``), the last two where there are several classes or images.
+
+    Returns:
+      Labels by file name of the image, by an empty name without such a column.
+
+    Raises:
+      DataError: the file cannot be read, or lacks a column.
+    """
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be read as a csv of boxes ({reason})") from error
+    found = {key: _column(frame, names) for key, names in _COLUMNS.items()}
+    lacking = [key for key in _EDGES if found[key] is None]
+    if lacking:
+        raise DataError(
+            f"{path} has no column {lacking[0]!r}; {did_you_mean(lacking[0], map(str, frame.columns))}"
+        )
+    edges = frame[[str(found[key]) for key in _EDGES]].apply(pd.to_numeric, errors="coerce")
+    labels = None if found["label"] is None else frame[found["label"]]
+    images = (
+        pd.Series([""] * len(frame))
+        if found["image"] is None
+        else frame[found["image"]].fillna("").astype(str)
+    )
+    result = {}
+    for image in dict.fromkeys(images):
+        mine = (images == image).to_numpy()
+        names = [None] * int(mine.sum()) if labels is None else [_text(value) for value in labels[mine]]
+        result[PureWindowsPath(image).name] = ObjectLabels.of_boxes(
+            str(path), edges.to_numpy(np.float64)[mine], names, image=PureWindowsPath(image).name
+        )
+    return result
+
+
+def _column(frame: Any, names: Sequence[str]) -> str | None:
+    columns = {str(column).strip().lower(): str(column) for column in frame.columns}
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def _text(value: Any) -> str | None:
+    """Return a class as text, None for a missing one."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return _whole_as_text(str(value))
+
+
+def _whole_as_text(text: str) -> str:
+    """Return ``1.0`` as ``1``, other texts as they are."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text.strip()
+    return str(int(value)) if math.isfinite(value) and value.is_integer() else text.strip()
+
+
+def read_instances(paths: Mapping[str, str | Path]) -> ObjectLabels:
+    """Read rasters of instance numbers, one a class, 0 where nothing is.
+
+    Args:
+      paths: file by class name or value.
+
+    Raises:
+      DataError: a raster cannot be read, or they differ in size.
+    """
+    outlines: list[Any] = []
+    names: list[str] = []
+    size: tuple[int, int] | None = None
+    for name, path in paths.items():
+        reader = RasterReader(path, nodata_is_data=True)
+        info = reader.info
+        if size not in (None, (info.width, info.height)):
+            raise DataError(f"mask of another size: {path} is {info.width} x {info.height}, not {size}")
+        size = (info.width, info.height)
+        pixels, _ = reader.read(PixelWindow(0, 0, info.width, info.height), [1])
+        if pixels.dtype.kind not in "iu":
+            raise DataError(f"{path}: masks of type {info.dtype}; expected whole instance numbers")
+        found = polygons_of(pixels[0].astype(np.int32))
+        outlines += found
+        names += [name] * len(found)
+    return ObjectLabels(
+        str(next(iter(paths.values()), "")),
+        np.array([*outlines, None], object)[:-1],
+        np.array([*names, None], object)[:-1],
+        np.zeros(len(names), bool),
+        size=size,
+    )
+
+
+def polygons_of(numbers: NDArray[np.int32]) -> list[Any]:
+    """Return the outline of each instance of a grid of numbers, exact to the pixel, in their order.
+
+    Args:
+      numbers: (H, W), 0 where nothing is; an instance may be of several parts.
+
+    Returns:
+      Polygons and multipolygons in pixels.
+    """
+    import shapely
+    from rasterio.features import shapes
+
+    parts: dict[int, list[Any]] = {}
+    for outline, value in shapes(numbers, mask=numbers != 0, connectivity=4):
+        parts.setdefault(int(value), []).append(shapely.geometry.shape(outline))
+    return [valid_area(shapely.unary_union(parts[value])) for value in sorted(parts)]
+
+
+def valid_area(geometry: Any) -> Any:
+    """Return a geometry's area as a valid polygon or multipolygon, an empty one where it has none."""
+    import shapely
+
+    good = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
+    if good.geom_type in ("Polygon", "MultiPolygon"):
+        return good
+    areas = [part for part in shapely.get_parts(good) if part.geom_type in ("Polygon", "MultiPolygon")]
+    return shapely.unary_union(areas) if areas else shapely.Polygon()
+
+
+def _lines(path: str | Path) -> list[tuple[int, str]]:
+    """Return the number and text of the lines that are not empty."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({error})") from error
+    return [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+
+
+def _number(text: str | None, where: str) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise DataError(f"{where}: found {text!r}, expected a number") from None

@@ -1,0 +1,253 @@
+"""Objects as a layer on the map: boxes or outlines with class, confidence and size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError
+from geomm.io.qml import object_style, write_style
+from geomm.io.table_stream import RowsLayout
+from geomm.io.table_writer import RowWriter
+from geomm.structures import ClassSpec, Georeference
+
+#: The fields by which a layer is known as one of objects.
+_FIELDS = {"id", "class", "value", "confidence", "scene"}
+
+
+class ObjectLayerWriter:
+    """Writes objects in chunks; the layer appears under its name, with its style, when complete.
+
+    The fields: ``id`` counts from 1; ``class`` and ``value`` (what the training data call it);
+    ``confidence`` from 0 to 1; ``scene``, the input's name; ``width_m``, ``height_m`` (along the image's
+    rows and columns) and ``area_m2`` in metres, on the ellipsoid of a geographic CRS and in its units where
+    there is no CRS: then the fields end in ``_px`` and ``_px2``.
+
+    Args:
+      path: .gpkg, .geojson, .fgb or .parquet.
+      georeference: of the pixels that objects come in; without a CRS, pixels with rows counted down.
+      classes: of the labels.
+      scenes: names of the inputs.
+      outlines: polygons with any number of parts instead of boxes.
+      min_area_m2: smaller objects are left out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        georeference: Georeference,
+        classes: Sequence[ClassSpec],
+        scenes: Sequence[str],
+        outlines: bool = False,
+        min_area_m2: float = 0.0,
+    ) -> None:
+        self.path, self.georeference, self.classes = path, georeference, tuple(classes)
+        self.scenes = np.array(scenes, dtype=object)
+        self.outlines, self.min_area_m2 = outlines, min_area_m2
+        self.written = 0
+        kind = "MultiPolygon" if outlines else "Polygon"
+        self._rows = RowWriter(path, RowsLayout("geometry", kind, georeference.crs))
+
+    def __enter__(self) -> ObjectLayerWriter:
+        self._rows.__enter__()
+        return self
+
+    def add(
+        self,
+        boxes: NDArray[np.float64],
+        labels: NDArray[np.int32],
+        scores: NDArray[np.float32],
+        sources: NDArray[np.int32],
+        shapes: NDArray[np.object_] | None = None,
+    ) -> None:
+        """Write some objects.
+
+        Args:
+          boxes: (N, 4) pixels.
+          labels: (N,) index into the classes.
+          scores: (N,) 0 to 1.
+          sources: (N,) index into the scenes.
+          shapes: (N,) polygons in pixels instead of the boxes.
+        """
+        if not len(boxes):
+            return
+        import pyarrow
+        import shapely
+
+        geometries = self._placed(box_polygons(boxes) if shapes is None else shapes)
+        metres = metres_per_unit(geometries, self.georeference.crs)
+        widths, heights = self._sizes(boxes, metres)
+        areas = shapely.area(geometries) * metres.prod(1)
+        kept = areas >= self.min_area_m2
+        names = np.array([item.name for item in self.classes], dtype=object)
+        values = np.array([item.value for item in self.classes], np.int32)
+        count = int(kept.sum())
+        unit, square = ("m", "m2") if self.georeference.crs is not None else ("px", "px2")
+        columns = {
+            "id": np.arange(self.written + 1, self.written + count + 1, dtype=np.int64),
+            "class": names[labels[kept]],
+            "value": values[labels[kept]],
+            "confidence": scores[kept].astype(np.float64).round(4),
+            f"width_{unit}": widths[kept].round(3),
+            f"height_{unit}": heights[kept].round(3),
+            f"area_{square}": areas[kept].round(3),
+            "scene": self.scenes[sources[kept]],
+        }
+        self.written += count
+        wkb = shapely.to_wkb(geometries[kept])
+        arrays = {name: pyarrow.array(column, from_pandas=True) for name, column in columns.items()}
+        for name in ("class", "scene"):
+            arrays[name] = arrays[name].cast(pyarrow.string())
+        arrays["geometry"] = pyarrow.array(wkb, pyarrow.binary())
+        self._rows(pyarrow.RecordBatch.from_pydict(arrays, schema=self._schema(arrays)))
+
+    def _schema(self, arrays: dict[str, Any]) -> Any:
+        import pyarrow
+
+        types = [pyarrow.field(name, array.type) for name, array in arrays.items()]
+        # GDAL knows a column of geometries by this (https://geoarrow.org/extension-types).
+        types[-1] = types[-1].with_metadata({b"ARROW:extension:name": b"geoarrow.wkb"})
+        return pyarrow.schema(types)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None and not self.written:
+            self._add_nothing()
+        self._rows.__exit__(kind, error, trace)
+        if kind is None:
+            self.style = write_style(self.path, object_style(self.classes))
+
+    def _add_nothing(self) -> None:
+        """Write a batch without rows, so that a layer without objects has its fields too."""
+        import pyarrow
+
+        text, real = pyarrow.string(), pyarrow.float64()
+        unit, square = ("m", "m2") if self.georeference.crs is not None else ("px", "px2")
+        types = {
+            "id": pyarrow.int64(),
+            "class": text,
+            "value": pyarrow.int32(),
+            "confidence": real,
+            f"width_{unit}": real,
+            f"height_{unit}": real,
+            f"area_{square}": real,
+            "scene": text,
+            "geometry": pyarrow.binary(),
+        }
+        arrays = {name: pyarrow.array([], kind) for name, kind in types.items()}
+        self._rows(pyarrow.RecordBatch.from_pydict(arrays, schema=self._schema(arrays)))
+
+    def _placed(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+        """Return shapes in map coordinates, as valid (multi)polygons."""
+        import shapely
+
+        if self.outlines:
+            shapes = np.array([as_multipolygon(shape) for shape in shapes], dtype=object)
+        a, b, c, d, e, f = self.georeference.transform
+        placed = shapely.transform(
+            shapes, lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1)
+        )
+        return np.asarray(placed, dtype=object)
+
+    def _sizes(
+        self, boxes: NDArray[np.float64], metres: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        a, b, _, d, e, _ = self.georeference.transform
+        cols, rows = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+        east, north = metres[:, 0], metres[:, 1]
+        return cols * np.hypot(a * east, d * north), rows * np.hypot(b * east, e * north)
+
+
+def box_polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
+    """Return boxes (N, 4) as rectangles, in one call for all."""
+    import shapely
+
+    xmin, ymin, xmax, ymax = boxes.T
+    rings = np.stack(
+        [
+            np.stack([xmin, ymin], 1),
+            np.stack([xmin, ymax], 1),
+            np.stack([xmax, ymax], 1),
+            np.stack([xmax, ymin], 1),
+            np.stack([xmin, ymin], 1),
+        ],
+        axis=1,
+    )
+    return np.asarray(shapely.polygons(rings), dtype=object)
+
+
+def as_multipolygon(shape: Any) -> Any:
+    """Return the polygons of any geometry as one multipolygon."""
+    import shapely
+
+    parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
+    return shapely.MultiPolygon([single for part in parts for single in shapely.get_parts(part)])
+
+
+def metres_per_unit(geometries: NDArray[np.object_], crs: str | None) -> NDArray[np.float64]:
+    """Return (N, 2) the metres that a unit of the CRS has at each geometry, along x and y; 1 without CRS.
+
+    Of a geographic CRS they are the lengths of a degree there on its ellipsoid, right for things that are
+    small against the Earth.
+    """
+    import shapely
+    from pyproj import CRS
+
+    if crs is None:
+        return np.ones((len(geometries), 2))
+    reference = CRS.from_user_input(crs)
+    if not reference.is_geographic:
+        factor = reference.axis_info[0].unit_conversion_factor if reference.axis_info else 1.0
+        return np.full((len(geometries), 2), float(factor))
+    geod = reference.get_geod()
+    assert geod is not None, "a geographic CRS has an ellipsoid"
+    bounds = shapely.bounds(geometries)
+    lon, lat = (bounds[:, 0] + bounds[:, 2]) / 2, ((bounds[:, 1] + bounds[:, 3]) / 2).clip(-89.99, 89.99)
+    step = 1e-3
+    _, _, east = geod.inv(lon - step, lat, lon + step, lat)
+    _, _, north = geod.inv(lon, lat - step, lon, lat + step)
+    return np.stack([np.asarray(east), np.asarray(north)], axis=1) / (2 * step)
+
+
+def is_object_layer(path: Path) -> bool:
+    """Return whether a file is a layer of objects that geomm wrote."""
+    if not path.is_file():
+        return False
+    try:
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet
+
+            return set(pyarrow.parquet.read_schema(path).names) >= _FIELDS
+        import pyogrio
+
+        info = pyogrio.read_info(path, layer=0)  # the first: a GeoPackage has its styles too
+        if path.suffix.lower() == ".geojson" and not info["features"]:
+            return True  # it has no fields, and nothing is lost with it
+        fields = set(info["fields"])
+        return fields >= _FIELDS
+    except (RuntimeError, ValueError, OSError):
+        return False
+
+
+def check_layer_target(target: Path, inputs: Sequence[str]) -> None:
+    """Check that writing a layer destroys nothing but an earlier layer of objects.
+
+    Raises:
+      DataError: the layer would take the place of an input, or of another file.
+    """
+    if not target.exists():
+        return
+    if any(target.resolve() == Path(item).resolve() for item in inputs):
+        raise DataError(f"{target}: the result would take the place of its input; give another output")
+    if not is_object_layer(target):
+        raise DataError(f"{target} is there and is no layer of objects that geomm wrote; give another output")

@@ -1,0 +1,102 @@
+"""Anchor boxes that fit the objects of the training data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geomm.errors import ConfigError
+
+#: Smallest and largest scale of an anchor relative to its level's stride; mmdet's own for COCO is 4 to 8.
+_LEAST_SCALE = 1.0
+#: How many of its stride the largest anchor of a level of RetinaNet is, relative to its smallest.
+_OCTAVE = 2 ** (2 / 3)
+#: Shapes of YOLO's anchors, height to width, in turn.
+_YOLO_RATIOS = (0.75, 1.0, 1.33)
+
+
+def object_range(head: Mapping[str, Any], known: Sequence[float] | None) -> tuple[float, float] | None:
+    """Return the edges of a small and of a large object, pixels; None for the published anchors.
+
+    Args:
+      head: config; ``object_px`` is ``auto``, null, or [small, large].
+      known: those of the training objects, None where nobody measured them.
+
+    Raises:
+      ConfigError: not two positive numbers, the smaller first.
+    """
+    wanted = head.get("object_px", "auto")
+    if wanted is None:
+        return None
+    if wanted == "auto":
+        return None if known is None else (float(known[0]), float(known[-1]))
+    try:
+        small, large = (float(edge) for edge in wanted)
+    except (TypeError, ValueError):
+        small, large = 0.0, 0.0
+    if not 0 < small <= large:
+        raise ConfigError(
+            f"head.object_px: found {wanted!r}, expected auto, null or [small, large] in pixels"
+        )
+    return small, large
+
+
+def fill_anchors(
+    generator: dict[str, Any], strides: Sequence[int], sizes: tuple[float, float] | None
+) -> None:
+    """Fill in an anchor or point generator's strides, and its sizes where these are known.
+
+    Args:
+      generator: its config, changed in place.
+      strides: of the levels in the head's order.
+      sizes: edges of a small and a large object, pixels.
+    """
+    kind = str(generator["type"]).rpartition(".")[2]
+    generator["strides"] = list(strides)
+    if kind == "SSDAnchorGenerator":
+        _fill_ssd(generator, strides, sizes or (2.5 * strides[0], 5.0 * strides[-1]))
+    elif kind == "YOLOAnchorGenerator":
+        if sizes is not None:
+            generator["base_sizes"] = _yolo_sizes(len(strides), sizes)
+    elif kind == "AnchorGenerator" and sizes is not None:
+        if "octave_base_scale" in generator:
+            generator["octave_base_scale"] = _base_scale(
+                strides, sizes, float(generator["octave_base_scale"]), _OCTAVE
+            )
+        elif len(generator.get("scales") or ()) == 1:
+            generator["scales"] = [_base_scale(strides, sizes, float(generator["scales"][0]), 1.0)]
+
+
+def _base_scale(strides: Sequence[int], sizes: tuple[float, float], published: float, octave: float) -> float:
+    """Return the finest anchor's edge in strides: small enough for small objects, if large ones allow it."""
+    small, large = sizes
+    wanted = min(max(small / strides[0], _LEAST_SCALE), published)
+    reached = large / (1.5 * octave * strides[-1])
+    return round(min(max(wanted, reached), max(published, 1.0) * 2), 2)
+
+
+def _spread(count: int, sizes: tuple[float, float]) -> list[float]:
+    """Return ``count`` edges from the small to the large one by equal factors, two at least apart by 1.2."""
+    small, large = sizes
+    large = max(large, small * 1.2)
+    return [small * (large / small) ** (index / max(count - 1, 1)) for index in range(count)]
+
+
+def _fill_ssd(generator: dict[str, Any], strides: Sequence[int], sizes: tuple[float, float]) -> None:
+    count = len(strides)
+    edges = _spread(count + 1, sizes)
+    generator["min_sizes"] = [round(edge, 1) for edge in edges[:-1]]
+    generator["max_sizes"] = [round(edge, 1) for edge in edges[1:]]
+    ratios = list(generator.get("ratios") or [[2]])
+    generator["ratios"] = [ratios[min(index, len(ratios) - 1)] for index in range(count)]
+
+
+def _yolo_sizes(levels: int, sizes: tuple[float, float]) -> list[list[tuple[int, int]]]:
+    """Return three (width, height) a level, coarse to fine."""
+    edges = _spread(3 * levels, sizes)
+    boxes = []
+    for index, edge in enumerate(edges):
+        root = math.sqrt(_YOLO_RATIOS[index % 3])
+        boxes.append((max(round(edge / root), 1), max(round(edge * root), 1)))
+    return [boxes[3 * level : 3 * level + 3] for level in reversed(range(levels))]

@@ -1,0 +1,127 @@
+"""Detection: a box around every object of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from geomm.registry import DATASETS, TASKS, build
+from geomm.structures import RasterSpec
+from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
+from geomm.tasks.raster import RasterTask
+
+if TYPE_CHECKING:
+    from mmengine.evaluator import BaseMetric
+    from mmengine.model import BaseModel
+
+    from geomm.inference import PredictionReport
+
+
+@TASKS.register_module()
+class Detection(RasterTask):
+    """Detection of objects as boxes, in scenes, chips and video.
+
+    A sample is a ``RasterSample`` with ``objects`` among its extras; a prediction is ``Objects``; the map
+    output is a layer of boxes with class and confidence.
+
+    Args:
+      monitor: validation metric that the best checkpoint looks at.
+      monitor_rule: ``greater`` or ``less``, what is better.
+      augment: transforms of training windows by name, in order.
+      metrics: further metrics by name.
+      score_threshold: from which score an object counts in precision, recall and F1; None takes that of
+        the best F1 on the validation data.
+    """
+
+    name = "detection"
+    raster_function = ARCGIS_FUNCTIONS / "geomm_object_detector.py"
+    cpu_batch_size = 4
+    #: Whether objects have outlines beside their boxes.
+    masked: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        monitor: str = "AP50",
+        monitor_rule: str = "greater",
+        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+        metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
+        score_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
+        self.score_threshold = score_threshold
+
+    def build_source(self, config: Mapping[str, Any]) -> Any:
+        from geomm.datasets.object_targets import BoxTarget
+
+        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
+        target = BoxTarget.of(dataset, masks=self.masked)
+        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
+
+    def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
+        from geomm.datasets.collate_objects import collate_objects
+
+        return collate_objects(samples)
+
+    def own_metrics(self, spec: RasterSpec) -> list[BaseMetric]:
+        from geomm.metrics.detection import DetectionMetric
+
+        names = [item.name for item in spec.classes]
+        return [DetectionMetric(classes=names, masks=self.masked, score_threshold=self.score_threshold)]
+
+    def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
+        from geomm.models.detector import Detector
+
+        return Detector(backbone=dict(config["backbone"]), head=dict(config["head"]), spec=spec)
+
+    def draw_figures(self, run: Finished) -> list[Path]:
+        from geomm.visualization.objects import draw_object_panels, draw_precision_recall
+
+        drawn = []
+        classes, kept = run.spec.classes, run.model.best_threshold
+        for split, metrics in run.evaluations.items():
+            threshold = metrics[0].threshold if kept is None else kept
+            curves = run.folder / f"precision_recall_{split}.png"
+            drawn.append(draw_precision_recall(metrics[0].curves, classes, threshold, curves))
+            panels = run.folder / f"samples_{split}.png"
+            data = run.source.split(split)
+            drawn.append(draw_object_panels(run.model, data, run.spec, panels, threshold=threshold))
+        return drawn
+
+    def infer(
+        self,
+        model: Any,
+        spec: RasterSpec,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        options: Mapping[str, Any],
+        *,
+        model_id: str,
+    ) -> PredictionReport:
+        from geomm.inference import ObjectOptions, predict_objects, predict_videos
+        from geomm.io.video import is_video
+
+        chosen = dict(options)
+        if chosen.get("score_threshold") is None:
+            chosen["score_threshold"] = model.best_threshold
+        object_options = ObjectOptions(**chosen)
+        model.to(object_options.resolve_device())
+        given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        predict = predict_videos if given and all(map(is_video, given)) else predict_objects
+        return predict(
+            inputs, output, detect=model.detect, spec=spec, options=object_options, model_id=model_id
+        )
+
+    def learn_from_evaluation(self, run: Finished) -> None:
+        """Keep the score of the best F1 in the model, for inference to begin from."""
+        judged = run.evaluations.get("val")
+        if judged:
+            run.model.keep_threshold(judged[0].threshold)
+
+    def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:
+        return {
+            "ModelType": "ObjectDetection",
+            "ImageHeight": spec.window_px,
+            "ImageWidth": spec.window_px,
+        }

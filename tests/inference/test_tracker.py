@@ -1,0 +1,56 @@
+"""Tracks keep to their objects."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geomm.inference import FrameTracker
+from geomm.structures import Objects
+
+
+def seen(*boxes, labels=None):
+    labels = np.zeros(len(boxes), np.int64) if labels is None else np.array(labels)
+    return Objects(np.array(boxes, np.float32).reshape(-1, 4), labels, np.ones(len(boxes), np.float32))
+
+
+def square(x, y, size=10):
+    return (x, y, x + size, y + size)
+
+
+@settings(max_examples=30, deadline=None)
+@given(speed=st.tuples(st.floats(-3, 3), st.floats(-3, 3)), gap=st.integers(0, 15), scale=st.floats(0.5, 20))
+def test_a_steady_mover_is_found_again_after_a_gap(speed, gap, scale):
+    tracker = FrameTracker(detect_frames=3)
+    keys = set()
+    for frame in range(60):
+        x, y = (200 + frame * part for part in speed)
+        hidden = 30 <= frame < 30 + gap
+        box = np.array(square(x, y)) * scale
+        keys |= set(tracker.update(seen() if hidden else seen(box)).tolist())
+    assert keys == {0} and tracker.number(0) == 1 and tracker.count == 1
+
+
+def test_a_track_ends_and_counts_as_told():
+    tracker = FrameTracker(vanish_frames=4, detect_frames=3)
+    numbers = [tracker.number(tracker.update(seen(square(0, 0)))[0]) for _ in range(4)]
+    assert numbers == [0, 0, 1, 1]
+    for _ in range(4):
+        tracker.update(seen())
+    assert tracker.update(seen(square(0, 0)))[0] == 0
+    for _ in range(5):
+        tracker.update(seen())
+    assert tracker.update(seen(square(0, 0)))[0] == 1
+
+
+def test_classes_are_never_mixed():
+    tracker = FrameTracker(detect_frames=1)
+    first = tracker.update(seen(square(0, 0), square(0, 0), labels=[0, 1]))
+    again = tracker.update(seen(square(0, 0), square(0, 0), labels=[1, 0]))
+    assert again.tolist() == first[::-1].tolist()
+
+
+def test_a_stranger_gets_a_key_of_its_own():
+    tracker = FrameTracker(assignment_iou=0.3)
+    assert tracker.update(seen(square(0, 0))).tolist() == [0]
+    assert tracker.update(seen(square(8, 8), square(0, 0))).tolist() == [1, 0]
+    assert tracker.update(seen()).tolist() == []

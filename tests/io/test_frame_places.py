@@ -1,0 +1,96 @@
+"""Pixels of frames land where the camera saw them."""
+
+import numpy as np
+import pyproj
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geomm.errors import DataError
+from geomm.io.frame_places import read_frame_places
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def box_at(x, y):
+    return np.array([[x - 2, y - 2, x + 2, y + 2]], float)
+
+
+CAMERA = "frame,lat,lon,altitude,heading,pitch,fov\n"
+
+
+def test_straight_down_the_middle_is_below_the_camera(tmp_path):
+    places = read_frame_places(write(tmp_path / "c.csv", CAMERA + "0,52,13,100,0,-90,90\n"))
+    np.testing.assert_allclose(places.points(box_at(320, 240), 0, 0, 640, 480), [[13, 52]], atol=1e-9)
+    # At 90 degrees and 100 m, half the width is 100 m; the heading is up in the picture.
+    geod = pyproj.Geod(ellps="WGS84")
+    east, north = geod.fwd(13, 52, 90, 100)[:2], geod.fwd(13, 52, 0, 50)[:2]
+    np.testing.assert_allclose(places.points(box_at(640, 240), 0, 0, 640, 480)[0], east, atol=1e-7)
+    np.testing.assert_allclose(places.points(box_at(320, 80), 0, 0, 640, 480)[0], north, atol=1e-7)
+
+
+@given(heading=st.floats(0, 359), pitch=st.floats(-90, -20), altitude=st.floats(5, 500))
+def test_the_middle_is_ahead_by_the_pitch(tmp_path_factory, heading, pitch, altitude):
+    row = f"0,52,13,{altitude},{heading},{pitch},60\n"
+    places = read_frame_places(write(tmp_path_factory.mktemp("c") / "c.csv", CAMERA + row))
+    middle = np.array([[318, 236, 322, 240.0]]) if pitch > -45 else box_at(320, 240)
+    lon, lat = places.points(middle, 0, 0, 640, 480)[0]
+    azimuth, _, far = pyproj.Geod(ellps="WGS84").inv(13, 52, lon, lat)
+    assert far == pytest.approx(altitude / np.tan(np.radians(-pitch)), rel=1e-6, abs=1e-3)
+    if far > 0.1:
+        assert (azimuth - heading + 180) % 360 - 180 == pytest.approx(0, abs=0.01)
+
+
+def test_the_sky_has_no_place(tmp_path):
+    places = read_frame_places(write(tmp_path / "c.csv", CAMERA + "0,52,13,100,0,0,60\n"))
+    assert np.isnan(places.points(box_at(320, 100), 0, 0, 640, 480)).all()
+    assert np.isfinite(places.points(box_at(320, 400), 0, 0, 640, 480)).all()
+
+
+def test_headings_are_interpolated_across_north(tmp_path):
+    rows = "0,52,13,100,350,-45.1,60\n10,52,13,100,10,-45.1,60\n"
+    places = read_frame_places(write(tmp_path / "c.csv", CAMERA + rows))
+    lon, lat = places.points(box_at(320, 240), 5, 0, 640, 480)[0]
+    assert lon == pytest.approx(13, abs=1e-9) and lat > 52
+
+
+corner = st.floats(-30, 30)
+
+
+@given(shift=st.lists(corner, min_size=8, max_size=8), at=st.floats(0, 10))
+def test_corners_go_to_the_corners(tmp_path_factory, shift, at):
+    square = np.array([0, 100, 200, 100, 200, 0, 0, 0]) + np.array(shift)
+    text = "time_s,lon1,lat1,lon2,lat2,lon3,lat3,lon4,lat4\n" + ",".join(map(str, [0, *square])) + "\n"
+    places = read_frame_places(write(tmp_path_factory.mktemp("c") / "c.csv", text))
+    for (x, y), expected in zip(((0, 0), (64, 0), (64, 48), (0, 48)), square.reshape(4, 2), strict=True):
+        np.testing.assert_allclose(places.points(box_at(x, y), 0, at, 64, 48)[0], expected, atol=1e-6)
+
+
+def test_names_of_other_programs_are_understood(tmp_path):
+    names = [
+        f"Corner {axis} Point {n} (Decimal Degrees)"
+        for n in (1, 2, 3, 4)
+        for axis in ("Latitude", "Longitude")
+    ]
+    text = "Frame," + ",".join(names) + "\n0,1,0,1,1,0,1,0,0\n"
+    places = read_frame_places(write(tmp_path / "c.csv", text))
+    np.testing.assert_allclose(places.points(box_at(10, 10), 0, 0, 10, 10)[0], [1, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "expected frame or time_s"),
+        ("frame,lat,lon\n0,1,2\n", "lat, lon, altitude"),
+        (CAMERA + "0,x,13,100,0,-90,90\n", "no row has numbers"),
+        (CAMERA.replace("fov", "fov,timestamp") + "0,1,13,100,0,-90,90,later\n", "not ISO 8601"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        read_frame_places(write(tmp_path / "c.csv", text))
+    with pytest.raises(DataError, match="no such file"):
+        read_frame_places(tmp_path / "none.csv")

@@ -1,0 +1,136 @@
+"""Detection from the command to the package: trained on a made scene, judged, and used again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import geomm
+from geomm.errors import ConfigError, GeommError
+from geomm.samples.texture import write_raster
+from tests.models.test_detector import LIGHT
+
+EDGE_PX = 14
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A scene of two bands with bright and dark squares, apart from each other, and their polygons."""
+    from shapely import box
+
+    folder = tmp_path_factory.mktemp("scene")
+    rng = np.random.default_rng(4)
+    pixels = rng.normal(1000, 20, (2, 192, 192))
+    polygons, kinds = [], []
+    for row in range(4, 180, 24):
+        for col in range(4, 180, 24):
+            if rng.random() < 0.6:
+                bright = rng.random() < 0.5
+                pixels[:, row : row + EDGE_PX, col : col + EDGE_PX] += 400 if bright else -400
+                polygons.append(box(500 + col, 900 - row - EDGE_PX, 500 + col + EDGE_PX, 900 - row))
+                kinds.append("bright" if bright else "dark")
+    image = write_raster(
+        folder / "squares.tif", pixels.astype(np.uint16), crs="EPSG:32616", origin=(500.0, 900.0), gsd=1.0
+    )
+    import geopandas
+
+    labels = folder / "squares.gpkg"
+    geopandas.GeoDataFrame({"kind": kinds}, geometry=polygons, crs="EPSG:32616").to_file(labels)
+    return image, str(labels)
+
+
+def overrides(task, head, scene, folder):
+    image, labels = scene
+    return [
+        f"task={task}",
+        f"head={head}",
+        "backbone=timm",
+        "backbone.name=test_resnet",
+        *LIGHT[head],
+        f"dataset.images={image}",
+        f"dataset.labels={labels}",
+        "dataset.label_field=kind",
+        "dataset.window_px=64",
+        "dataset.windows_per_epoch=8",
+        "schedule.epochs=2",
+        "schedule.batch_size=4",
+        "schedule.lr=2e-3",
+        "runtime.workers=0",
+        "runtime.device=cpu",
+        "tracking=none",
+        f"work_dir={folder}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "head"), [("detection", "retinanet"), ("instance_segmentation", "mask_rcnn")]
+)
+def test_a_run_ends_with_a_package_that_finds_the_same(task, head, scene, tmp_path):
+    package = geomm.train(overrides(task, head, scene, tmp_path / "run"))
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["monitor"]["name"] == "AP50" and 0 <= metrics["monitor"]["value"] <= 1
+    assert {"AP", "AP50", "AP75", "precision", "recall", "F1", "threshold"} <= set(metrics["val"])
+    assert package.spec.object_px == pytest.approx((EDGE_PX, EDGE_PX), abs=0.5)
+    assert [item.name for item in package.spec.classes] == ["bright", "dark"]
+    assert package.model.best_threshold == pytest.approx(metrics["val"]["threshold"], abs=1e-3)
+    again = geomm.load(tmp_path / "run" / "model.dlpk")
+    pixels = torch.randint(500, 1500, (1, 2, 64, 64), generator=torch.Generator().manual_seed(0))
+    valid = torch.ones(1, 64, 64, dtype=torch.bool)
+    (one,), (two,) = package.model.detect(pixels, valid), again.model.detect(pixels, valid)
+    np.testing.assert_array_equal(one.boxes, two.boxes)
+    definition = again.task.emd_keys(again.spec)
+    kind = "ObjectDetection" if task == "detection" else "InstanceDetection"
+    assert definition["ModelType"] == kind
+    report = again.predict(scene[0], output=tmp_path / "map", device="cpu", progress=False)
+    assert report.failed == [] and any(path.suffix == ".gpkg" for path in report.outputs)
+
+
+def test_weights_become_a_package_without_data(tmp_path):
+    """YOLOv3 for COCO from a file in mmdet's layout, of a small backbone here."""
+    folder = tmp_path / "coco"
+    package = geomm.train(
+        [
+            "task=detection",
+            "head=yolov3",
+            *LIGHT["yolov3"],
+            "backbone=timm",
+            "backbone.name=test_resnet",
+            "dataset=none",
+            "schedule.epochs=0",
+            "tracking=none",
+            f"work_dir={folder}",
+        ]
+    )
+    assert package.spec.num_classes == 80 and package.spec.statistics.std == (255.0,) * 3
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["monitor"]["value"] is None and metrics["epochs"] == 0
+    assert package.model.best_threshold is None
+    found = package.model.detect(torch.zeros(1, 3, 64, 64), torch.ones(1, 64, 64, dtype=torch.bool))
+    assert len(found) == 1
+
+
+def test_no_data_is_nothing_to_train_on(tmp_path):
+    with pytest.raises(ConfigError, match=r"NoData has no samples to train on; .* schedule\.epochs=0"):
+        geomm.train(
+            [
+                "task=detection",
+                *LIGHT["retinanet"],
+                "backbone=timm",
+                "backbone.name=test_resnet",
+                "dataset=none",
+                f"work_dir={tmp_path}",
+            ]
+        )
+
+
+def test_missing_weights_are_named_before_anything_starts():
+    with pytest.raises(GeommError, match=r"head\.checkpoint: 'no_such\.pth' does not exist"):
+        geomm.train(
+            ["task=detection", "head=yolov3", "dataset=none", "head.checkpoint=no_such.pth", "work_dir=x"]
+        )
+
+
+def test_a_mask_head_is_for_instance_segmentation_alone():
+    with pytest.raises(ConfigError, match=r"MaskRCNN serves task instance_segmentation, not detection"):
+        geomm.train(["task=detection", "head=mask_rcnn", "dataset=none", "work_dir=x"])

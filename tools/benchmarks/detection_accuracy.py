@@ -1,0 +1,301 @@
+"""Accuracy of detection: geomm's heads against the same mmdet detectors, trained by mmengine's Runner alone.
+
+`compare` trains RetinaNet or Faster R-CNN over ResNet-18 twice from chance on the same samples, in the same
+order, with the same optimizer, course of the rate and number of steps: once as geomm wires it, once as
+mmdet's own config stands, with mmdet's ResNet. Both keep the epoch that validates best. Of scenes, the part
+that was not trained on is searched too, and what is found is judged after merging. `heads` trains geomm's
+heads one after another and prints AP50, training time and inference time side by side.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import geomm
+from geomm.config import compose, resolve
+from geomm.config.compose import hydra_session
+from geomm.datasets.sampling import EpochSampler
+from geomm.metrics.detection import DetectionMetric
+from geomm.models.detector_wiring import published_folder
+from geomm.models.frameworks import load_framework
+from geomm.registry import TASKS, build
+from geomm.samples import make
+from geomm.structures import Objects
+
+PALMS = Path("..") / "shared" / "data" / "palms_export"
+CONFIGS = {
+    "retinanet": "retinanet/retinanet_r18_fpn_1x_coco",
+    "faster_rcnn": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco",
+}
+#: Channels of ResNet-18's stages, for configs written for ResNet-50.
+WIDTHS = [64, 128, 256, 512]
+ALL_HEADS = ("ssd", "retinanet", "yolov3", "faster_rcnn")
+
+
+def overrides(args, head, seed, folder):
+    data = {
+        "palms": ["dataset=chips", f"dataset.root={args.root}", "dataset.split.seed=0"],
+        "crowns": [
+            "dataset=geotiff",
+            "dataset.sample=tree_crowns",
+            "dataset.classes=[tree crown]",
+            "dataset.window_px=256",
+            f"dataset.windows_per_epoch={args.windows}",
+            "dataset.split.seed=0",
+        ],
+    }[args.data]
+    return [
+        "task=detection",
+        *data,
+        "backbone=resnet18",
+        f"head={head}",
+        f"schedule.epochs={args.epochs}",
+        "schedule.patience=null",
+        "runtime.workers=0",
+        "runtime.device=auto",
+        "tracking=none",
+        f"seed={seed}",
+        f"work_dir={folder}",
+    ]
+
+
+def train_geomm(args, head, seed, folder):
+    """Train as a user does; return AP50 of validation, seconds, and what finds objects."""
+    started = time.perf_counter()
+    package = geomm.train(overrides(args, head, seed, folder))
+    seconds = time.perf_counter() - started
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return metrics["val"]["AP50"], seconds, package.model.detect, package.spec
+
+
+class Packed(Dataset):
+    """geomm's samples as mmdet's own datasets pack them."""
+
+    def __init__(self, samples):
+        self.samples = samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData
+
+        sample = self.samples[index]
+        objects = sample.extras["objects"]
+        ignored = np.zeros(len(objects), bool) if objects.ignored is None else objects.ignored
+        size = sample.valid.shape
+        packed = DetDataSample(metainfo={"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)})
+        for name, chosen in (("gt_instances", ~ignored), ("ignored_instances", ignored)):
+            part = objects[chosen]
+            boxes, labels = torch.from_numpy(part.boxes).reshape(-1, 4), torch.from_numpy(part.labels)
+            setattr(packed, name, InstanceData(bboxes=boxes, labels=labels))
+        return {"inputs": torch.from_numpy(sample.image.astype(np.float32)), "data_samples": packed}
+
+
+def plain_model(head, spec):
+    """Build mmdet's detector from mmdet's own config: only classes, statistics and ResNet-18 from chance."""
+    load_framework("mmdet")
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+
+    cfg = Config.fromfile(str(published_folder() / f"{CONFIGS[head]}.py")).model
+    cfg.backbone.update(depth=18, init_cfg=None, frozen_stages=-1, norm_eval=False)
+    cfg.backbone["in_channels"] = spec.in_channels
+    cfg.neck["in_channels"] = WIDTHS
+    cfg.data_preprocessor.update(
+        mean=list(spec.statistics.mean), std=list(spec.statistics.std), bgr_to_rgb=False
+    )
+    heads = cfg.bbox_head if head == "retinanet" else cfg.roi_head.bbox_head
+    heads["num_classes"] = spec.num_classes
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(cfg)
+        model.init_weights()
+    return model
+
+
+def train_plain(args, head, seed, folder):
+    """Train mmdet's own by mmengine's Runner; return what ``train_geomm`` returns."""
+    from mmengine.hooks import Hook
+    from mmengine.runner import Runner
+
+    with hydra_session():
+        config = resolve(compose("train", overrides(args, head, seed, folder)))
+    task = build(TASKS, config["task"])
+    source = task.build_source(config)
+    spec = source.prepare(folder / "cache")
+    schedule = config["schedule"]
+    torch.manual_seed(seed)
+    model = plain_model(head, spec)
+    data = Packed(source.split("train"))
+    loader = DataLoader(
+        data,
+        batch_size=schedule["batch_size"],
+        sampler=EpochSampler(data, shuffle=True, seed=seed),
+        collate_fn=lambda samples: {key: [s[key] for s in samples] for key in samples[0]},
+    )
+    detect = plain_detect(model)
+    best = {"AP50": -1.0}
+
+    class JudgeHook(Hook):
+        def after_train_epoch(self, runner):
+            score = judge(detect, source.split("val"), spec)
+            if score > best["AP50"]:
+                state = {key: value.clone() for key, value in model.state_dict().items()}
+                best.update(AP50=score, state=state)
+
+    started = time.perf_counter()
+    total = schedule["epochs"] * len(loader)
+    runner = Runner(
+        model=model,
+        work_dir=str(folder / "plain"),
+        train_dataloader=loader,
+        train_cfg={"by_epoch": True, "max_epochs": schedule["epochs"]},
+        optim_wrapper={
+            "optimizer": {**schedule["optimizer"], "lr": schedule["lr"]},
+            "clip_grad": {"max_norm": schedule["clip_grad_norm"]},
+        },
+        param_scheduler=[
+            {
+                "type": "OneCycleLR",
+                "eta_max": schedule["lr"],
+                "total_steps": total,
+                "pct_start": schedule["warmup"],
+                "by_epoch": False,
+            }
+        ],
+        custom_hooks=[JudgeHook()],
+        default_hooks={"checkpoint": None},
+        default_scope="mmdet",
+        log_level="ERROR",
+        experiment_name=f"plain_{head}_{seed}",
+    )
+    runner.train()
+    model.load_state_dict(best["state"])
+    return best["AP50"], time.perf_counter() - started, detect, spec
+
+
+def plain_detect(model):
+    """Return mmdet's model as a function from raw pixels to objects."""
+    from mmdet.structures import DetDataSample
+
+    @torch.no_grad()
+    def detect(inputs, valid):
+        training = model.training
+        model.eval()
+        size = tuple(inputs.shape[-2:])
+        meta = {"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)}
+        samples = [DetDataSample(metainfo=meta) for _ in inputs]
+        found = model.test_step({"inputs": list(inputs.float()), "data_samples": samples})
+        model.train(training)
+        return [
+            Objects(
+                sample.pred_instances.bboxes.cpu().numpy(),
+                sample.pred_instances.labels.cpu().numpy(),
+                sample.pred_instances.scores.cpu().numpy(),
+            )
+            for sample in found
+        ]
+
+    return detect
+
+
+def judge(detect, samples, spec):
+    """Return AP50 over samples."""
+    metric = DetectionMetric([item.name for item in spec.classes])
+    for index in range(len(samples)):
+        sample = samples[index]
+        inputs = torch.from_numpy(sample.image.astype(np.float32))[None]
+        (found,) = detect(inputs, torch.from_numpy(sample.valid)[None])
+        metric.process(None, [{"prediction": found, "objects": sample.extras["objects"]}])
+    return metric.evaluate(len(samples))["AP50"]
+
+
+def judge_scene(detect, spec, folder):
+    """Return AP50 of the merged boxes of the scene that was not trained on, and seconds."""
+    import geopandas
+    import rasterio
+
+    from geomm.inference import ObjectOptions, predict_objects
+    from geomm.metrics.detection import evaluate_scene
+
+    paths = make("tree_crowns")
+    options = ObjectOptions(score_threshold=0.05, preview=False, progress=False, resume=False)
+    started = time.perf_counter()
+    report = predict_objects(
+        paths["unseen"], folder, detect=detect, spec=spec, options=options, model_id=folder.name
+    )
+    seconds = time.perf_counter() - started
+    (layer,) = [path for path in report.outputs if path.suffix == ".gpkg"]
+    found = geopandas.read_file(layer)
+    truth = geopandas.read_file(paths["unseen_boxes"])
+    with rasterio.open(paths["unseen"]) as scene:
+        to_pixels = ~scene.transform
+
+    def boxes(frame):
+        corners = np.array(
+            [(to_pixels * (b[0], b[3])) + (to_pixels * (b[2], b[1])) for b in frame.bounds.values]
+        )
+        return corners.reshape(-1, 4).astype(np.float32)
+
+    score = found["confidence"].to_numpy(np.float32)
+    found_objects = Objects(boxes(found), np.zeros(len(found), np.int64), score)
+    result, _ = evaluate_scene(
+        Objects(boxes(truth), np.zeros(len(truth), np.int64)), found_objects, [spec.classes[0].name]
+    )
+    return result["AP50"], seconds
+
+
+def compare(args):
+    for head in args.heads or CONFIGS:
+        rows = {f"geomm {head}": train_geomm, f"mmdet {head}": train_plain}
+        scores = {name: [] for name in rows}
+        for seed in range(args.seeds):
+            for name, run in rows.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    score, seconds, detect, spec = run(args, head, seed, Path(folder))
+                    scores[name].append(score)
+                    line = f"seed {seed}, {name}: AP50 {score:.4f}, {seconds:.0f} s"
+                    if args.data == "crowns":
+                        merged, _ = judge_scene(detect, spec, Path(folder) / "map")
+                        line += f", merged scene {merged:.4f}"
+                    print(line, flush=True)
+        for name, found in scores.items():
+            spread = statistics.stdev(found) if len(found) > 1 else 0.0
+            print(f"{name}: AP50 {statistics.mean(found):.4f} +- {spread:.4f}")
+
+
+def heads(args):
+    print("head | AP50 | training s | inference ms a window")
+    for head in args.heads or ALL_HEADS:
+        with tempfile.TemporaryDirectory() as folder:
+            score, seconds, detect, spec = train_geomm(args, head, 0, Path(folder))
+            window = torch.rand(1, spec.in_channels, spec.window_px, spec.window_px) * 255
+            valid = torch.ones(1, spec.window_px, spec.window_px, dtype=torch.bool)
+            detect(window, valid)
+            started = time.perf_counter()
+            for _ in range(10):
+                detect(window, valid)
+            each = (time.perf_counter() - started) * 100
+            print(f"{head} | {score:.4f} | {seconds:.0f} | {each:.0f}", flush=True)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="benchmark.py detection_accuracy", description=__doc__)
+    parser.add_argument("what", choices=["compare", "heads"])
+    parser.add_argument("--data", choices=["palms", "crowns"], default="crowns")
+    parser.add_argument("--root", default=str(PALMS), help="folder of the export")
+    parser.add_argument("--heads", nargs="*")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--windows", type=int, default=64)
+    args = parser.parse_args(argv)
+    {"compare": compare, "heads": heads}[args.what](args)
