@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -174,8 +175,8 @@ class ObjectChips(abc.ABC):
                 info = read_info(image)
                 if first is not None and self.bands is None and len(info.image_bands) != len(bands):
                     raise DataError(
-                        f"{image} has {len(info.image_bands)} bands, {first.path} {len(bands)}; choose common "
-                        "ones with dataset.bands"
+                        f"{image} has {len(info.image_bands)} bands, {first.path} {len(bands)}; choose "
+                        "common ones with dataset.bands"
                     )
                 wanted = bands or info.select_bands(self.bands)
                 chip = self._read_chip(info, read, wanted, problems)
@@ -195,8 +196,8 @@ class ObjectChips(abc.ABC):
         if labels.size not in (None, (info.width, info.height)):
             assert labels.size is not None
             raise DataError(
-                f"{labels.path}: labels of another size, {labels.size[0]} x {labels.size[1]}; {info.path} has "
-                f"{info.width} x {info.height} px"
+                f"{labels.path}: labels of another size, {labels.size[0]} x {labels.size[1]}; {info.path} "
+                f"has {info.width} x {info.height} px"
             )
         labels = labels.in_image(info.width, info.height, problems)
         pixels, valid = RasterReader(info.path).read(PixelWindow(0, 0, info.width, info.height), bands)
@@ -386,8 +387,8 @@ def _divide(whole: PixelWindow, cell_px: int) -> list[PixelWindow]:
     lefts = np.linspace(0, whole.width, -(-whole.width // cell_px) + 1).round().astype(int)
     return [
         PixelWindow(int(left), int(top), int(right - left), int(bottom - top))
-        for top, bottom in zip(tops[:-1], tops[1:], strict=True)
-        for left, right in zip(lefts[:-1], lefts[1:], strict=True)
+        for top, bottom in pairwise(tops)
+        for left, right in pairwise(lefts)
     ]
 
 

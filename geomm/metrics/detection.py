@@ -211,7 +211,7 @@ def _together(curves: Sequence[PrecisionRecall]) -> PrecisionRecall:
     scores = np.concatenate([curve.scores for curve in curves] or [np.zeros(0)])
     # What was right is where the number of hits, precision times rank, rises.
     hits = [curve.precision * np.arange(1, len(curve.scores) + 1) for curve in curves]
-    right = np.concatenate([np.diff(mine, prepend=0.0) > 0.5 for mine in hits] or [np.zeros(0)])
+    right = np.concatenate([np.diff(mine, prepend=0.0) > 0.5 for mine in hits] or [np.zeros(0, bool)])
     order = np.argsort(-scores, kind="stable")
     total = np.cumsum(right[order])
     truths = sum(curve.truths for curve in curves)

@@ -25,7 +25,21 @@ def building_footprints(folder: Path) -> dict[str, str]:
     the road, some as bright as bare ground), shadows, drives, trees that hide corners, parked
     cars, the blur and noise of a sensor. The second scene has no labels: it is for maps.
     """
-    labels: list[Any] = []
+    return _two_suburbs(folder)
+
+
+@sample
+def building_instances(folder: Path) -> dict[str, str]:
+    """Make the two scenes of ``building_footprints``, each roof being a thing of its own.
+
+    Roofs of neighbours nearly touch, so that what tells pixels apart does not yet tell houses apart;
+    ``unseen_labels`` are the roofs of the second scene.
+    """
+    paths = _two_suburbs(folder)
+    return {"unseen_labels" if role == "truth" else role: path for role, path in paths.items()}
+
+
+def _two_suburbs(folder: Path) -> dict[str, str]:
     paths = {}
     for number, role in enumerate(("images", "unseen")):
         rng = np.random.default_rng([17, number])
@@ -42,8 +56,7 @@ def building_footprints(folder: Path) -> dict[str, str]:
             names=["pan"],
         )
         role = "labels" if number == 0 else "truth"
-        labels = placed
-        paths[role] = write_features(folder / f"roofs_{number + 1}.gpkg", labels, crs=_CRS)
+        paths[role] = write_features(folder / f"roofs_{number + 1}.gpkg", placed, crs=_CRS)
     return paths
 
 
