@@ -11,7 +11,7 @@ from typing import Any
 from geomm.datasets.coco import known_labels, list_images
 from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels
 from geomm.datasets.object_targets import BoxTarget
-from geomm.errors import DataError
+from geomm.errors import ConfigError, DataError
 from geomm.io.object_files import read_voc
 from geomm.io.object_labels import Problems
 from geomm.registry import DATASETS
@@ -27,6 +27,7 @@ class VocChips(ObjectChips):
 
     Args:
       root: folder of both, searched in depth.
+      sample: name of generated sample data to use instead (``geomm.samples``), with such a folder.
       classes: None for what the files name; names; or {value: name}.
       bands: 1-based numbers or names, None for all but alpha.
       window_px: edge of windows cut out of images, None for whole images.
@@ -43,7 +44,8 @@ class VocChips(ObjectChips):
     def __init__(
         self,
         *,
-        root: str,
+        root: str | None = None,
+        sample: str | None = None,
         classes: Any = None,
         bands: Sequence[int | str] | None = None,
         window_px: int | None = None,
@@ -57,7 +59,7 @@ class VocChips(ObjectChips):
         target: BoxTarget | None = None,
     ) -> None:
         super().__init__(
-            root=root,
+            root=sample_root(sample) if root is None and sample is not None else str(root),
             bands=bands,
             window_px=window_px,
             split=split,
@@ -107,3 +109,18 @@ def _image_of(file: Path, named: str, images: Mapping[str, list[Path]]) -> Path 
     alike = images.get(file.stem, [])
     beside = [path for path in alike if path.parent == file.parent]
     return next(iter([*beside, *alike, *images.get(PureWindowsPath(named).name, [])]), None)
+
+
+def sample_root(name: str) -> str:
+    """Return the folder of a sample's images, made if it is not there yet.
+
+    Raises:
+      ConfigError: the sample has none.
+    """
+    from geomm.samples import make
+    from geomm.samples.store import samples_folder
+
+    made = make(name, samples_folder())
+    if "root" not in made:
+        raise ConfigError(f"dataset.sample: {name} has no folder of images; it has {', '.join(made)}")
+    return made["root"]

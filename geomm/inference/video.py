@@ -37,6 +37,7 @@ from geomm.structures import Objects, RasterSpec
 from geomm.visualization.drawn_objects import draw_objects
 
 _LOG = logging.getLogger("geomm")
+_ORDER = (".mp4", ".csv", ".gpkg", ".qml")
 _FIELDS = (
     "frame", "time_s", "track", "class", "value", "confidence", "xmin", "ymin", "xmax", "ymax",
 )  # fmt: skip
@@ -144,13 +145,12 @@ class _VideoFinder:
         work.mkdir(parents=True)
         try:
             made = self._run(reader, work, name)
-            # The video last: where it is, all is there.
-            made.sort(key=lambda path: path.suffix == ".mp4")
-            for path in made:
+            made.sort(key=lambda path: _ORDER.index(path.suffix))
+            for path in reversed(made):  # the video last: where it is, all is there
                 os.replace(path, self.folder / path.name)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        return [self.folder / path.name for path in reversed(made)], reader.read
+        return [self.folder / path.name for path in made], reader.read
 
     def _check(self, reader: VideoReader, target: Path) -> None:
         if max(self.spec.bands) > 3:
@@ -195,8 +195,16 @@ class _VideoFinder:
             sinks: list[Any] = [_Picture(work / f"{name}.mp4", reader, self.spec, options)]
             sinks.append(_Rows(work / f"{name}.csv", self.spec, tracker, options.detect_frames))
             if self.places is not None:
-                places = self.places
-                sinks.append(PointWriter(work / f"{name}.gpkg", self.spec, places, info.width, info.height))
+                points = PointWriter(
+                    work / f"{name}.gpkg",
+                    self.spec,
+                    self.places,
+                    tracker=tracker,
+                    delay=options.detect_frames,
+                    width=info.width,
+                    height=info.height,
+                )
+                sinks.append(points)
             for sink in sinks:
                 stack.enter_context(sink)
             total = info.frames or 0

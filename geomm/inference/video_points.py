@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.inference.object_views import scores_of
+from geomm.inference.tracker import FrameTracker
 from geomm.io.frame_places import FramePlaces
 from geomm.io.qml import object_style, write_style
 from geomm.io.table_stream import RowsLayout
@@ -29,7 +30,7 @@ class Followed(Protocol):
     @property
     def objects(self) -> Objects: ...
     @property
-    def numbers(self) -> NDArray[np.int64]: ...
+    def keys(self) -> NDArray[np.int64]: ...
 
 
 class PointWriter:
@@ -40,12 +41,25 @@ class PointWriter:
       path: GeoPackage to write.
       spec: of the model.
       places: where the frames lie.
+      tracker: knows the tracks' numbers.
+      delay: frames that rows wait for their track's number.
       width: of the frames, pixels.
       height: of the frames.
     """  # noqa: D205 - the fields are the first thing to know
 
-    def __init__(self, path: Path, spec: RasterSpec, places: FramePlaces, width: int, height: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: RasterSpec,
+        places: FramePlaces,
+        *,
+        tracker: FrameTracker,
+        delay: int,
+        width: int,
+        height: int,
+    ) -> None:
         self.path, self.spec, self.places, self.shape = path, spec, places, (width, height)
+        self.tracker, self.delay = tracker, delay
         self._rows = RowWriter(path, RowsLayout("geometry", "Point", places.crs))
         self._waiting: list[tuple[Any, ...]] = []
         self._lost, self._written = 0, False
@@ -62,22 +76,22 @@ class PointWriter:
         self._lost += int((~kept).sum())
         for index in np.flatnonzero(kept):
             item = self.spec.classes[objects.labels[index]]
-            track = int(followed.numbers[index]) or None
+            key = int(followed.keys[index])
             score = round(float(scores_of(objects)[index]), 4)
             self._waiting.append(
                 (
                     frame.index,
                     round(frame.time_s, 4),
                     clock,
-                    track,
+                    key,
                     item.name,
                     item.value,
                     score,
                     *points[index],
                 )
             )
-        if len(self._waiting) >= _BATCH:
-            self._flush()
+        if len(self._waiting) >= _BATCH and self._waiting[0][0] < frame.index - self.delay:
+            self._flush(frame.index - self.delay)
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         if kind is None and (self._waiting or not self._written):
@@ -88,11 +102,13 @@ class PointWriter:
             if self._lost:
                 _LOG.warning("%d objects lie above the horizon and got no point", self._lost)
 
-    def _flush(self) -> None:
+    def _flush(self, until: float = float("inf")) -> None:
+        """Write the rows of the frames before ``until``."""
         import pyarrow
         import shapely
 
-        rows, self._waiting, self._written = self._waiting, [], True
+        rows = [row for row in self._waiting if row[0] < until]
+        self._waiting, self._written = self._waiting[len(rows) :], True
         columns = list(zip(*rows, strict=True)) if rows else [()] * 9
         integer, real, text = pyarrow.int64(), pyarrow.float64(), pyarrow.string()
         arrays = {
@@ -102,7 +118,7 @@ class PointWriter:
                 [None if at is None else round(at * 1000) for at in columns[2]],
                 pyarrow.timestamp("ms", tz="UTC"),
             ),
-            "track": pyarrow.array(columns[3], integer),
+            "track": pyarrow.array([self.tracker.number(key) or None for key in columns[3]], integer),
             "class": pyarrow.array(columns[4], text),
             "value": pyarrow.array(columns[5], integer),
             "confidence": pyarrow.array(columns[6], real),

@@ -100,15 +100,14 @@ class Detection(RasterTask):
         model_id: str,
     ) -> PredictionReport:
         from geomm.inference import ObjectOptions, predict_objects, predict_videos
-        from geomm.io.video import is_video
+        from geomm.io.video import are_videos
 
         chosen = dict(options)
         if chosen.get("score_threshold") is None:
             chosen["score_threshold"] = model.best_threshold
         object_options = ObjectOptions(**chosen)
         model.to(object_options.resolve_device())
-        given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-        predict = predict_videos if given and all(map(is_video, given)) else predict_objects
+        predict = predict_videos if are_videos(inputs) else predict_objects
         return predict(
             inputs, output, detect=model.detect, spec=spec, options=object_options, model_id=model_id
         )

@@ -203,7 +203,7 @@ def test_points_with_time_by_corners(tmp_path, spec):
         corners = f"1000,{y + HEIGHT / 2},{1000 + WIDTH / 2},{y + HEIGHT / 2},{1000 + WIDTH / 2},{y},1000,{y}"
         lines.append(f"{frame},{corners},EPSG:32633,2024-05-01T10:00:{second:02d}Z")
     (tmp_path / "places.csv").write_text("\n".join(lines))
-    report = follow(clip, tmp_path / "o", spec, footprints=str(tmp_path / "places.csv"), detect_frames=1)
+    report = follow(clip, tmp_path / "o", spec, footprints=str(tmp_path / "places.csv"))
     assert {path.name for path in report.outputs} == {"clip.mp4", "clip.csv", "clip.gpkg", "clip.qml"}
     made = geopandas.read_file(tmp_path / "o" / "clip.gpkg", layer="clip")
     assert made.crs.to_epsg() == 32633
