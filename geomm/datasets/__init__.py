@@ -1,7 +1,10 @@
 """Sources of training data, one file a source or format."""
 
 from geomm.datasets.chips import Chips
+from geomm.datasets.class_folders import Folders
+from geomm.datasets.footprints import Footprints
 from geomm.datasets.geotiff import GeoTiffScenes
+from geomm.datasets.labelled_chips import LabelledChips
 from geomm.datasets.las import LasClouds
 from geomm.datasets.pctd import PctdClouds
 from geomm.datasets.table import Table
@@ -9,7 +12,10 @@ from geomm.datasets.text import TextDocuments
 
 __all__ = [
     "Chips",
+    "Folders",
+    "Footprints",
     "GeoTiffScenes",
+    "LabelledChips",
     "LasClouds",
     "PctdClouds",
     "Table",

@@ -197,7 +197,7 @@ def _vector_table(vectors: Sequence[VectorLabels], classes: Classes, background:
         found = names
     else:
         found = layer_classes(columns)
-    chosen, aliases = _choose(found, classes, "features")
+    chosen, aliases = choose_classes(found, classes, "features")
     add = background is True or (background == "auto" and len(chosen) == 1)
     specs, offset = _with_background(chosen, add)
     index = {alias: offset + position for alias, position in aliases.items()}
@@ -251,7 +251,7 @@ def _names(classes: Classes) -> list[str]:
     )
 
 
-def _choose(
+def choose_classes(
     found: Sequence[str], classes: Classes, what: str
 ) -> tuple[tuple[ClassSpec, ...], dict[str, int]]:
     """Return the classes in order, and from each name in the layer to its class's index."""

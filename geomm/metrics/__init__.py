@@ -1,5 +1,6 @@
 """Metrics over whole evaluations, never averages of batches."""
 
+from geomm.metrics.labels import LabelMetric
 from geomm.metrics.ner import NerMetric
 from geomm.metrics.segmentation import SegmentationMetric
 from geomm.metrics.super_resolution import SuperResolutionMetric
@@ -7,6 +8,7 @@ from geomm.metrics.tables import ClassificationMetric, RegressionMetric
 
 __all__ = [
     "ClassificationMetric",
+    "LabelMetric",
     "NerMetric",
     "RegressionMetric",
     "SegmentationMetric",

@@ -95,12 +95,15 @@ def _raster_input(spec: RasterSpec) -> dict[str, Any]:
 
 
 def _raster_output(spec: RasterSpec, task: Task) -> dict[str, Any]:
+    shape, order = [-1, spec.num_classes], ["batch", "class"]
+    if task.name != "classification":
+        shape, order = [*shape, spec.window_px, spec.window_px], [*order, "height", "width"]
     return {
         "name": "scores",
         "tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
         "result": {
-            "shape": [-1, spec.num_classes, spec.window_px, spec.window_px],
-            "dim_order": ["batch", "class", "height", "width"],
+            "shape": shape,
+            "dim_order": order,
             "data_type": "float32",
         },
         "classification:classes": [
