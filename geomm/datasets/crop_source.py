@@ -222,7 +222,7 @@ class CropSource(abc.ABC):
                     None
                     if same and info.count >= max(bands)
                     else (
-                        f"{path} has {len(info.image_bands)} bands, {first.path} has {len(first.image_bands)}; "
+                        f"{path} has {len(info.image_bands)} bands, {first.path} {len(first.image_bands)}; "
                         "choose common ones with dataset.bands"
                     )
                 )

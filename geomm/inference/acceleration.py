@@ -38,6 +38,24 @@ def accelerate(score: Score, spec: RasterSpec, options: RasterOptions, device: t
     return run
 
 
+def accelerate_classes(
+    score: Score, spec: RasterSpec, *, precision: str, tta: bool, device: torch.device
+) -> Score:
+    """Wrap what scores whole pictures, (B, C, h, w) to (B, K), as ``accelerate`` does for maps."""
+    autocast = _autocast(precision, device)
+
+    def run(inputs: Tensor, valid: Tensor) -> Tensor:
+        inputs, valid = inputs.to(device, non_blocking=True), valid.to(device, non_blocking=True)
+        if tta and inputs.dtype in (torch.uint16, torch.uint32):  # torch cannot turn these
+            inputs = inputs.to(torch.int64)
+        with torch.inference_mode(), autocast():
+            views = [forth for forth, _ in _views(spec.map_space)] if tta else [lambda x: x]
+            scores = [score(view(inputs), view(valid)).float() for view in views]
+            return torch.stack(scores).mean(0)
+
+    return run
+
+
 def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     if device.type != "cuda" or precision == "fp32":
         return nullcontext
