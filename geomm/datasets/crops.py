@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from geomm.io.photos import read_tags, upright
+from geomm.io.photos import check_whole, read_tags, upright
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.structures import Georeference, PixelWindow, RasterSample
@@ -48,6 +48,7 @@ def whole_image(path: str) -> Crop:
       DataError: there is no such file, or it is no image.
     """
     info = read_info(path)
+    check_whole(path)
     edge = max(info.width, info.height)
     window = PixelWindow(-((edge - info.width) // 2), -((edge - info.height) // 2), edge, edge)
     # A file that knows its place on the map is stored as it lies there.

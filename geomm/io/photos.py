@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geomm.errors import DataError
+
 #: Files that may carry tags.
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _EXIF, _GPS = 0x8769, 0x8825
@@ -97,3 +99,25 @@ def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     turns = {3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}.get(orientation, 0)
     turned = np.rot90(pixels, turns, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if orientation in (2, 4, 5, 7) else turned)
+
+
+def check_whole(path: str | Path) -> None:
+    """Check that a JPEG or PNG goes to its end: GDAL reads one that is cut short as if it did.
+
+    Raises:
+      DataError: it does not.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in (".jpg", ".jpeg", ".png"):
+        return
+    data = Path(path).read_bytes()
+    # A thumbnail among the tags ends before the picture itself begins.
+    if b"IEND" in data[-4096:] if ending == ".png" else data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda"):
+        return
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()  # what some cameras append is no harm
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged ({error}); copy it again") from error

@@ -132,7 +132,7 @@ def export_package(
 
 
 def made_up_pictures(spec: RasterSpec, edge: int) -> Tensor:
-    """Return pictures (4, C, edge, edge) float32 that span what the training pixels did, the same every time."""
+    """Return pictures (4, C, edge, edge) float32 with the spread of the training pixels, always the same."""
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((_CHECKED, spec.in_channels, edge, edge))
     coarse = rng.standard_normal((_CHECKED, spec.in_channels, -(-edge // 8), -(-edge // 8)))
@@ -255,14 +255,14 @@ def _write_beside(
     lines = [
         f"# {target.name}: {package.task.name}",
         "",
-        f"Written by geomm {geomm.__version__} as {format}, from the package with weights {package.model_id}.",
+        f"Written by geomm {geomm.__version__} as {format}, from weights {package.model_id}.",
         "",
         "## What goes in and comes out",
         "",
         f"- `{_INPUT}`: float32, ({pictures}, {spec.in_channels}, {edge}, {edge}): pictures, bands "
         f"({', '.join(spec.band_names)}), rows, columns; values as the imagery has them ({spec.dtype}), "
         "normalisation is part of the model",
-        f"- `{_OUTPUT}`: float32, ({pictures}, {len(names)}{tail}): probabilities, {sums}; class by class as in "
+        f"- `{_OUTPUT}`: float32, ({pictures}, {len(names)}{tail}): probabilities, {sums}; classes as in "
         "labels.txt",
         *(
             ["- pictures of other proportions: resample the longer side, pad with the bands' mean values "
