@@ -15,6 +15,11 @@ from geomm.errors import DataError
 from tests.datasets.pictures import CRS, class_folders, export, scene_with_features
 
 
+def samples(data):
+    """All samples of one epoch; iterating over a dataset goes on into the next."""
+    return [data[index] for index in range(len(data))]
+
+
 def names(spec):
     return [item.name for item in spec.classes]
 
@@ -95,7 +100,7 @@ def test_exports_of_one_label(tmp_path, kind):
     expected = ["pool", "roof"] if kind == "Labeled_Tiles" else ["class_1", "class_2"]
     assert sorted(names(spec)) == expected
     assert len(source.split("train")) + len(source.split("val")) == 12
-    assert {s.image.shape for s in source.split("val")} == {(3, 32, 32)}
+    assert {s.image.shape for s in samples(source.split("val"))} == {(3, 32, 32)}
     assert spec.map_space and spec.crs is not None
 
 
@@ -126,7 +131,7 @@ def test_features_are_cut_from_scenes_of_any_crs(tmp_path, crs):
     spec = source.prepare(tmp_path)
     assert names(spec) == ["dark", "light"] and spec.in_channels == 4 and spec.dtype == "uint16"
     for name in ("train", "val"):
-        for sample in source.split(name):
+        for sample in samples(source.split(name)):
             light = sample.image[:, 8:-8, 8:-8].mean() > 500
             if name == "val":
                 assert light == bool(sample.extras["labels"][1])
@@ -186,7 +191,7 @@ def test_oversampling_is_of_training_alone(tmp_path):
     source = Folders(root=str(class_folders(tmp_path, (20, 5))), target=LabelTarget(oversample=1.0))
     source.prepare(tmp_path)
     train, val = source.split("train"), source.split("val")
-    assert np.bincount([t.extras["labels"].argmax() for t in train]).tolist() == [16, 16]
+    assert np.bincount([t.extras["labels"].argmax() for t in samples(train)]).tolist() == [16, 16]
     assert len(val) == len(val.crops)
 
 

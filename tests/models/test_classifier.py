@@ -91,9 +91,7 @@ def test_it_learns_to_tell_bright_from_dark():
 
 def test_a_head_that_takes_no_map_is_refused():
     with pytest.raises(ConfigError, match="takes no in_channels"):
-        Classifier(
-            backbone=TINY, head={"type": "mmpretrain.ClsHead"}, loss=None, spec=spec_of()
-        )
+        Classifier(backbone=TINY, head={"type": "mmpretrain.ClsHead"}, loss=None, spec=spec_of())
 
 
 def test_a_pool_that_there_is_not():
