@@ -34,7 +34,7 @@ def write(path, pixels, *, origin=None, gsd=1.0, nodata=None):
 
 def class_folders(root, counts=(8, 8), names=("dark", "light"), shape=(20, 20)):
     rng = np.random.default_rng(1)
-    for kind, (name, count) in enumerate(zip(names, counts)):
+    for kind, (name, count) in enumerate(zip(names, counts, strict=False)):
         for index in range(count):
             write(root / name / f"{name}_{index}.png", picture(rng, kind, shape))
     return root

@@ -39,8 +39,13 @@ def test_place_and_time(tmp_path):
 
 @pytest.mark.parametrize(
     "place",
-    [{}, {1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (8.0, 0.0, 0.0)}, {2: (0.0,) * 3, 4: (0.0,) * 3}, {4: (8.0,) * 3}],
-)  # fmt: skip
+    [
+        {},
+        {1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (8.0, 0.0, 0.0)},
+        {2: (0.0,) * 3, 4: (0.0,) * 3},
+        {4: (8.0,) * 3},
+    ],
+))
 def test_places_that_make_no_sense_are_none(tmp_path, place):
     assert not read_tags(photo(tmp_path / "a.jpg", place=place, time="yesterday")).placed
 
