@@ -69,7 +69,7 @@ def test_a_truncated_png_is_left_out(tmp_path, caplog):
 
 def test_unknown_classes_are_refused_or_counted(tmp_path, caplog):
     class_folders(tmp_path, (6, 6, 3), names=("dark", "light", "other"))
-    with pytest.raises(DataError, match="class 'other' is not in dataset.classes"):
+    with pytest.raises(DataError, match=r"class 'other' is not in dataset\.classes"):
         Folders(root=str(tmp_path), classes=["dark", "light"]).prepare(tmp_path)
     spec = Folders(root=str(tmp_path), classes=["dark", "light"], on_error="skip").prepare(tmp_path)
     assert sum(spec.class_pixels) < 13 and "3 pictures of other classes" in caplog.text
@@ -180,7 +180,7 @@ def test_points_need_a_margin_in_map_units(tmp_path):
     points = tmp_path / "points.gpkg"
     frame.to_file(points, driver="GPKG")
     given = {"images": str(scene), "labels": str(points), "label_field": "kind"}
-    with pytest.raises(DataError, match="give dataset.margin_m"):
+    with pytest.raises(DataError, match=r"give dataset\.margin_m"):
         Footprints(**given).prepare(tmp_path)
     source = Footprints(**given, margin_m=6.0)
     source.prepare(tmp_path)

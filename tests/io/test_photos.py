@@ -45,7 +45,7 @@ def test_place_and_time(tmp_path):
         {2: (0.0,) * 3, 4: (0.0,) * 3},
         {4: (8.0,) * 3},
     ],
-))
+)
 def test_places_that_make_no_sense_are_none(tmp_path, place):
     assert not read_tags(photo(tmp_path / "a.jpg", place=place, time="yesterday")).placed
 
