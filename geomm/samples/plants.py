@@ -11,7 +11,7 @@ from geomm.samples.store import sample
 from geomm.samples.texture import Array, fractal_noise, smooth_noise
 
 SPECIES = ("birch", "maple", "oak", "willow")
-_EACH, _UNSEEN = 50, 12
+_EACH, _UNSEEN = 80, 12
 #: Photos are taken around here, longitude and latitude.
 _PLACE = (8.545, 47.378)
 #: Stored lying on its side by some cameras: EXIF's number, and the quarter turns that undo it.
@@ -20,7 +20,7 @@ _HELD = {1: 0, 6: 1, 8: 3, 3: 2}
 
 @sample
 def plant_species(folder: Path) -> dict[str, str]:
-    """Make 200 photos in a folder a species, and 48 more in one folder for maps.
+    """Make 320 photos in a folder a species, and 48 more in one folder for maps.
 
     Leaves of species that differ by outline (toothed, lobed, palmate, slender) and overlap in colour, at any
     angle and size, on soil, litter or grass, in sun or shade. JPEG with EXIF position and time, some stored
