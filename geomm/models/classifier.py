@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from geomm.errors import ConfigError
@@ -142,7 +143,9 @@ def build_label_head(
             f"head.type: {name} takes no in_channels and num_classes, so it cannot be put on a pooled map; "
             "take one that does, such as mmpretrain.LinearClsHead, or head=linear"
         )
-    return _PooledHead(cls(in_channels=features[-1].channels, num_classes=num_classes, **options))
+    # Its own loss, unused here, is named without a prefix: after training that would mean geomm's.
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return _PooledHead(cls(in_channels=features[-1].channels, num_classes=num_classes, **options))
 
 
 class _PooledHead(nn.Module):
