@@ -74,7 +74,7 @@ def _place(tags: Mapping[int, Any]) -> tuple[float | None, float | None]:
 
 def _degrees(parts: Any, negative: bool, most: float) -> float | None:
     try:
-        value = sum(float(part) / 60**power for power, part in enumerate(parts))
+        value: float = sum(float(part) / 60**power for power, part in enumerate(parts))
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     if not math.isfinite(value) or not 0 <= value <= most:

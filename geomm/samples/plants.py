@@ -52,7 +52,7 @@ def _outline(rng: np.random.Generator, species: str, angle: Array) -> Array:
         return 0.42 + 0.58 * lobes * (0.72 + 0.28 * np.cos(angle))  # type: ignore[no-any-return]
     if species == "oak":
         return ellipse * (1 + 0.2 * np.cos(angle * rng.integers(9, 12)))  # type: ignore[no-any-return]
-    return ellipse
+    return np.asarray(ellipse, np.float64)
 
 
 def _photo(rng: np.random.Generator, species: str) -> Any:
