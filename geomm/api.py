@@ -11,6 +11,7 @@ from geomm.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     from geomm.inference import PredictionReport
     from geomm.packaging import Package
+    from geomm.packaging.export import Exported
 
 
 def train(overrides: Sequence[str] = ()) -> Package:
@@ -61,6 +62,18 @@ def infer(config: dict[str, Any]) -> PredictionReport:
     with log_to():
         package = load(config["model"])
         return package.predict(config["input"], output=config["output"], **config["inference"])
+
+
+def export(config: dict[str, Any]) -> Exported:
+    """Export from a resolved ``export`` config; what ``geomm-export`` calls."""
+    from geomm.engine.logs import log_to
+    from geomm.plugins import load_plugins
+
+    load_plugins(config["plugins"])
+    with log_to():
+        package = load(config["model"])
+        options = {key: config[key] for key in ("format", "window_px", "batch_size", "tolerance")}
+        return package.export(config["output"], **options)
 
 
 def available(group: str, *, task: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands ``geomm-train`` and ``geomm-infer``, and what ``tools/`` calls.
+"""The commands ``geomm-train``, ``geomm-infer`` and ``geomm-export``, and what ``tools/`` calls.
 
 The command line is checked whole before Hydra runs it; a user's mistake is printed as plain lines,
 without a traceback, and ends with exit status 2 (config) or 1 (data, package, machine).
@@ -25,6 +25,11 @@ def train(argv: Sequence[str] | None = None) -> int:
 def infer(argv: Sequence[str] | None = None) -> int:
     """Run ``geomm-infer``; return the exit status."""
     return _main("infer", sys.argv[1:] if argv is None else argv)
+
+
+def export(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-export``; return the exit status."""
+    return _main("export", sys.argv[1:] if argv is None else argv)
 
 
 def _main(root: str, argv: Sequence[str]) -> int:
@@ -98,7 +103,11 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     from geomm.config.compose import config_dir, plugin_config_dirs, register_resolvers
 
     register_resolvers()
-    jobs: dict[str, Callable[[DictConfig], Any]] = {"train": train_job, "infer": infer_job}
+    jobs: dict[str, Callable[[DictConfig], Any]] = {
+        "train": train_job,
+        "infer": infer_job,
+        "export": export_job,
+    }
     failures: list[GeommError | KeyboardInterrupt] = []
 
     def job(cfg: DictConfig) -> Any:
@@ -169,3 +178,11 @@ def infer_job(cfg: Any) -> None:
     if report.failed:
         rest = "; the others are done" if report.outputs else ""
         raise GeommError(f"{len(report.failed)} inputs could not be mapped, see above{rest}")
+
+
+def export_job(cfg: Any) -> None:
+    """Export of a composed config."""
+    from geomm.api import export as run
+    from geomm.config.compose import resolve
+
+    run(resolve(cfg))

@@ -191,6 +191,27 @@ class RasterSpec:
 
 
 @dataclass(frozen=True)
+class ClassificationSpec(RasterSpec):
+    """What a model that names whole pictures must know; ``class_pixels`` counts pictures here.
+
+    Attributes:
+      multi_label: True where a picture may show several classes, or none.
+      margin: of features, ground shown around each: a share of its longer side, or
+      margin_m: the same in units of the CRS; None where the share counts.
+      blackout: of features, whether what lies outside of each is hidden from the model.
+    """
+
+    multi_label: bool = False
+    margin: float = 0.0
+    margin_m: float | None = None
+    blackout: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in ("multi_label", "margin", "margin_m", "blackout")}
+        return {**super().to_dict(), **own}
+
+
+@dataclass(frozen=True)
 class Objects:
     """Things in an image: the truth, or what a model found.
 

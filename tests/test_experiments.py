@@ -68,3 +68,16 @@ def test_it_trains_and_predicts_rows(name, tmp_path, monkeypatch):
     report = package.predict(make(name)["unseen"], output=tmp_path / "out", device="cpu")
     assert report.failed == [] and report.amount >= 300
     assert all(path.is_file() for path in report.outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", of_task("classification"))
+def test_it_trains_and_classifies(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
+    short = [*SHORT, "schedule.batch_size=16", "dataset.window_px=32", "backbone.name=resnet10t"]
+    package = geomm.train([f"experiment={name}", *short, f"work_dir={tmp_path / 'run'}"])
+    made = make(name)
+    features = {"features": made["truth"]} if "truth" in made else {}
+    report = package.predict(made["unseen"], output=tmp_path / "out", device="cpu", **features)
+    assert report.failed == [] and report.amount >= 48
+    assert all(path.is_file() for path in report.outputs)

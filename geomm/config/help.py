@@ -33,6 +33,14 @@ Run again after an interruption and it goes on where it was.
 
 Groups:
 """,
+    "export": """\
+geomm-export: a package's model for phones, browsers and other runtimes, checked against torch.
+
+  python tools/export.py model=runs/roofs/model.dlpk format=onnx output=out/
+  python tools/export.py model=model.dlpk format=litert output=out/      (pip install 'geomm[litert]')
+
+Beside the model: labels.txt, spec.json and a README.md that says what goes in and comes out.
+""",
 }
 
 

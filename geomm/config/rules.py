@@ -85,6 +85,14 @@ RULES: dict[str, dict[str, Rule]] = {
         "runtime.plain_progress": Flag(),
         "task.monitor_rule": Choice(("greater", "less")),
         "task.mixup": Number(0),
+        "task.oversample": Number(0, 1),
+        "task.multi_label": Choice((None, True, False)),
+        "head.pool": Choice(("average", "max", "both")),
+        "loss.label_smoothing": Number(0, 1),
+        "dataset.margin": Number(0, 10),
+        "dataset.margin_m": Number(0, optional=True),
+        "dataset.blackout": Flag(),
+        "dataset.from_above": Choice(("auto", True, False)),
         "head.scale": Number(2, 8, whole=True),
         "head.residual": Flag(),
         "task.neighbours": Choice(("auto", "workers", "device")),
@@ -140,6 +148,9 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.keep_unlocated": Flag(),
         "inference.interval": Number(0, 1, optional=True, above=True),
         "inference.unseen": Choice(("warn", "raise")),
+        "inference.scores": Flag(),
+        "inference.margin": Number(0, 10, optional=True),
+        "inference.margin_m": Number(0, optional=True),
         "inference.format": Choice(("auto", "csv", "parquet", "gpkg", "geojson", "fgb", "shp")),
         "inference.tta": Flag(),
         "inference.score_threshold": Number(0, 1, optional=True),
@@ -155,6 +166,12 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.draw_labels": Flag(),
         "inference.draw_scores": Flag(),
         "inference.line_px": Number(1, 100, whole=True, optional=True),
+    },
+    "export": {
+        "format": Choice(("onnx", "torchscript", "litert")),
+        "window_px": Number(1, 16384, whole=True, optional=True),
+        "batch_size": Number(1, 4096, whole=True),
+        "tolerance": Number(0, above=True),
     },
 }
 
@@ -174,7 +191,15 @@ PATHS: dict[str, tuple[str, ...]] = {
         "dataset.val",
         "dataset.test",
     ),
-    "infer": ("model", "input", "inference.truth", "inference.boundary", "inference.footprints"),
+    "infer": (
+        "model",
+        "input",
+        "inference.truth",
+        "inference.boundary",
+        "inference.footprints",
+        "inference.features",
+    ),
+    "export": ("model",),
 }
 
 

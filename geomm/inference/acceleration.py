@@ -50,6 +50,21 @@ def on_device(run: Callable[[Tensor, Tensor], Seen], precision: str, device: tor
     return prepared
 
 
+def accelerate_classes(
+    score: Score, spec: RasterSpec, *, precision: str, tta: bool, device: torch.device
+) -> Score:
+    """Wrap what scores whole pictures, (B, C, h, w) to (B, K), as ``accelerate`` does for maps."""
+
+    def run(inputs: Tensor, valid: Tensor) -> Tensor:
+        if not tta:
+            return score(inputs, valid).float()
+        pixels = _turnable(inputs)
+        seen = [(forth(pixels, *view), forth(valid, *view)) for view in views(spec.map_space)]
+        return torch.stack([score(*pair).float() for pair in seen]).mean(0)
+
+    return on_device(run, precision, device)
+
+
 def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     if device.type != "cuda" or precision == "fp32":
         return nullcontext
@@ -62,8 +77,7 @@ def _averaged(score: Score, inputs: Tensor, valid: Tensor, *, turns: bool) -> Te
     """Average scores over flips, and over quarter turns of imagery seen from above."""
     total: Tensor | None = None
     count = 0
-    if inputs.dtype in (torch.uint16, torch.uint32):  # torch cannot turn these
-        inputs = inputs.to(torch.int64)
+    inputs = _turnable(inputs)
     for quarter, flip in views(turns and inputs.shape[-1] == inputs.shape[-2]):
         scores = _back(
             score(forth(inputs, quarter, flip), forth(valid, quarter, flip)).float(), quarter, flip
@@ -77,6 +91,11 @@ def _averaged(score: Score, inputs: Tensor, valid: Tensor, *, turns: bool) -> Te
 def views(turns: bool) -> list[tuple[int, bool]]:
     """Return the views of test-time augmentation: quarter turns, where they make sense, and flips."""
     return [(quarter, flip) for quarter in range(4 if turns else 1) for flip in (False, True)]
+
+
+def _turnable(inputs: Tensor) -> Tensor:
+    """Return pixels in a type that torch can turn."""
+    return inputs.to(torch.int64) if inputs.dtype in (torch.uint16, torch.uint32) else inputs
 
 
 def forth(x: Tensor, quarter: int, flip: bool) -> Tensor:

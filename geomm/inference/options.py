@@ -96,5 +96,24 @@ class FinerOptions(RasterOptions):
     margin_px: int = 8
 
 
+@dataclass(frozen=True)
+class LabelOptions(InferenceOptions):
+    """How features and pictures are classified; see configs/inference/classification.yaml."""
+
+    features: str | None = None
+    layer: str | None = None
+    format: str = "auto"
+    scores: bool = True
+    margin: float | None = None
+    margin_m: float | None = None
+    tta: bool = False
+
+    def batch(self, device: torch.device) -> int:
+        """Return pictures a step: 16 on a CPU, 128 on a GPU where not given."""
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        return 128 if device.type == "cuda" else 16
+
+
 def _number(value: int | str | None) -> int | None:
     return None if value is None or value == "auto" else int(value)

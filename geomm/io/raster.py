@@ -162,6 +162,48 @@ class RasterReader:
         except RasterioError as error:
             raise DataError(f"{info.path} cannot be read ({_one_line(error)})") from error
 
+    def read_resized(
+        self, window: PixelWindow, size_px: int, bands: Sequence[int] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a square window, which may reach past the raster, at another size.
+
+        Args:
+          window: in pixels of the raster; as wide as high.
+          size_px: edge of the result; smaller pictures are averages, larger ones bilinear.
+          bands: 1-based numbers, None for all but alpha.
+
+        Returns:
+          Pixels (C, size_px, size_px) in the raster's dtype and what is valid, as ``read`` has them.
+
+        Raises:
+          DataError: no such band, or the pixels cannot be read: the file is damaged.
+        """
+        if (window.width, window.height) == (size_px, size_px):
+            return self.read(window, bands)
+        chosen = list(self.source.select_bands(bands))
+        pixels = np.zeros((len(chosen), size_px, size_px), self.source.dtype)
+        valid = np.zeros((size_px, size_px), bool)
+        inside = _clip(window, self.info)
+        if inside is None:
+            return pixels, valid
+        scale = size_px / window.width
+        rows = _scaled(inside.row - window.row, inside.height, scale, size_px)
+        cols = _scaled(inside.col - window.col, inside.width, scale, size_px)
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        where = Window(inside.col, inside.row, inside.width, inside.height)
+        resampling = Resampling.average if scale < 1 else Resampling.bilinear
+        try:
+            handle = self._handle()
+            part = handle.read(chosen, window=where, out_shape=(len(chosen), *shape), resampling=resampling)
+            pixels[:, rows, cols] = part
+            valid[rows, cols] = self._valid(handle, part, window=where, out_shape=shape)
+        except RasterioError as error:
+            raise DataError(
+                f"{self.source.path}: pixels at column {inside.col}, row {inside.row} cannot be "
+                f"read ({_one_line(error)}); the file is damaged, copy or make it again"
+            ) from error
+        return pixels, valid
+
     def _valid(self, handle: Any, pixels: NDArray[Any], **where: Any) -> NDArray[np.bool_]:
         """Return what is valid of pixels (C, h, w) that were read with ``where``."""
         if self.source.alpha is not None:
@@ -183,6 +225,12 @@ class RasterReader:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error.__cause__ or error).split())
+
+
+def _scaled(start: int, length: int, scale: float, most: int) -> slice:
+    """Return where a stretch of pixels lies once scaled, at least one pixel of it."""
+    first = min(round(start * scale), most - 1)
+    return slice(first, min(max(round((start + length) * scale), first + 1), most))
 
 
 def _clip(window: PixelWindow, info: RasterInfo) -> PixelWindow | None:

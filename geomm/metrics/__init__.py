@@ -1,6 +1,7 @@
 """Metrics over whole evaluations, never averages of batches."""
 
 from geomm.metrics.detection import DetectionMetric
+from geomm.metrics.labels import LabelMetric
 from geomm.metrics.ner import NerMetric
 from geomm.metrics.segmentation import SegmentationMetric
 from geomm.metrics.super_resolution import SuperResolutionMetric
@@ -9,6 +10,7 @@ from geomm.metrics.tables import ClassificationMetric, RegressionMetric
 __all__ = [
     "ClassificationMetric",
     "DetectionMetric",
+    "LabelMetric",
     "NerMetric",
     "RegressionMetric",
     "SegmentationMetric",

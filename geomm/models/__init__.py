@@ -6,9 +6,11 @@ Importing this package registers geomm's own; a framework's are registered when 
 from geomm.models.adversarial import AdversarialSuperResolver
 from geomm.models.backbones import FrameworkBackbone, TimmBackbone
 from geomm.models.bilstm_crf import BiLstmCrf
+from geomm.models.classifier import Classifier
 from geomm.models.detector import Detector
 from geomm.models.fully_connected import FullyConnected
-from geomm.models.heads import UNetHead
+from geomm.models.heads import LinearHead, UNetHead
+from geomm.models.label_losses import LabelCrossEntropyLoss, LabelFocalLoss
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss, LovaszLoss
 from geomm.models.point_segmentor import PointSegmentor
 from geomm.models.pointcnn import PointCNN
@@ -23,6 +25,7 @@ from geomm.models.wiring import FeatureInfo
 __all__ = [
     "AdversarialSuperResolver",
     "BiLstmCrf",
+    "Classifier",
     "CrossEntropyLoss",
     "Detector",
     "DiceLoss",
@@ -30,6 +33,9 @@ __all__ = [
     "FocalLoss",
     "FrameworkBackbone",
     "FullyConnected",
+    "LabelCrossEntropyLoss",
+    "LabelFocalLoss",
+    "LinearHead",
     "LovaszLoss",
     "PairPreprocessor",
     "PointCNN",

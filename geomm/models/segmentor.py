@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from geomm.models.losses import WeightedLosses, build_losses
+from geomm.models.padding import pad_to, sizes_of
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.wiring import build_backbone, build_head
 from geomm.registry import MODELS
@@ -47,10 +48,7 @@ class Segmentor(BaseModel):
         )
         self.head = build_head(head, features=self.backbone.features, num_classes=spec.num_classes)
         self.losses = build_losses(loss, spec)
-        stride = max(info.stride for info in self.backbone.features)
-        self.multiple_px = int(getattr(self.backbone, "multiple_px", stride))
-        # Several coarse pixels are needed for the statistics of batch normalisation to mean much.
-        self.least_px = max(2 * stride, int(getattr(self.backbone, "least_px", 64)))
+        self.least_px, self.multiple_px = sizes_of(self.backbone)
         self.mixup = mixup
 
     def forward(
@@ -86,24 +84,12 @@ class Segmentor(BaseModel):
     def scores(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K, H, W) of normalised pixels, for any H and W from 1."""
         height, width = inputs.shape[-2:]
-        padded = self._pad(inputs)
+        padded = pad_to(inputs, self.least_px, self.multiple_px)
         features = self.backbone(padded)
         scores = self.head(features)
         if scores.shape[-2:] != padded.shape[-2:]:
             scores = F.interpolate(scores, padded.shape[-2:], mode="bilinear", align_corners=False)
         return scores[..., :height, :width]  # type: ignore[no-any-return]
-
-    def _pad(self, inputs: Tensor) -> Tensor:
-        """Pad at the right and bottom to what the backbone takes, mirrored where there is room."""
-        height, width = inputs.shape[-2:]
-        goal_h, goal_w = (
-            -(-max(size, self.least_px) // self.multiple_px) * self.multiple_px for size in (height, width)
-        )
-        right, bottom = goal_w - width, goal_h - height
-        if not (right or bottom):
-            return inputs
-        mirrors = right < width and bottom < height
-        return F.pad(inputs, (0, right, 0, bottom), mode="reflect" if mirrors else "replicate")
 
     def loss(self, inputs: Tensor, valid: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
         """Return a batch's named losses; pixels that are unlabelled or invalid do not count."""

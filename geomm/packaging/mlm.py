@@ -96,11 +96,10 @@ def _raster_input(spec: RasterSpec) -> dict[str, Any]:
 
 def _raster_output(spec: RasterSpec, task: Task) -> dict[str, Any]:
     finds_objects = task.name in ("detection", "instance_segmentation")
-    scores = {
-        "shape": [-1, spec.num_classes, spec.window_px, spec.window_px],
-        "dim_order": ["batch", "class", "height", "width"],
-        "data_type": "float32",
-    }
+    shape, order = [-1, spec.num_classes], ["batch", "class"]
+    if task.name != "classification":
+        shape, order = [*shape, spec.window_px, spec.window_px], [*order, "height", "width"]
+    scores = {"shape": shape, "dim_order": order, "data_type": "float32"}
     return {
         "name": "objects" if finds_objects else "scores",
         "tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],

@@ -18,6 +18,7 @@ from geomm.tasks.base import Task
 
 if TYPE_CHECKING:
     from geomm.inference import PredictionReport
+    from geomm.packaging.export import Exported
 
 
 def save_package(
@@ -114,6 +115,18 @@ class Package:
 
         chosen = inference_options(options, self.task.name)
         return self.task.infer(self.model, self.spec, input, output, chosen, model_id=self.model_id)
+
+    def export(self, output: str | Path, **options: Any) -> Exported:
+        """Export the model for another runtime, checked against torch.
+
+        Args:
+          output: folder for the model, its labels and its card.
+          options: ``format`` (``onnx``, ``torchscript`` or ``litert``), ``window_px``, ``batch_size`` and
+            ``tolerance``; see ``geomm.packaging.export.export_package``.
+        """
+        from geomm.packaging.export import export_package
+
+        return export_package(self, output, **options)
 
     def __repr__(self) -> str:
         backbone = (self.config.get("backbone") or {}).get("name", "")

@@ -1,6 +1,7 @@
 """The tasks: for each, what a sample, a prediction and a map output are."""
 
 from geomm.tasks.base import Finished, Task
+from geomm.tasks.classification import Classification
 from geomm.tasks.detection import Detection
 from geomm.tasks.instance_segmentation import InstanceSegmentation
 from geomm.tasks.ner import Ner
@@ -10,6 +11,7 @@ from geomm.tasks.super_resolution import SuperResolution
 from geomm.tasks.tabular import Tabular
 
 __all__ = [
+    "Classification",
     "Detection",
     "Finished",
     "InstanceSegmentation",

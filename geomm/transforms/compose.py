@@ -25,6 +25,9 @@ class Compose:
         self, configs: Mapping[str, Mapping[str, Any] | None], *, map_space: bool = True, **wired: Any
     ) -> None:
         transforms = [_build(dict(cfg), wired) for cfg in configs.values() if cfg]
+        for transform in transforms:
+            if not map_space and hasattr(transform, "vertical"):
+                transform.vertical = False  # nothing stands on its head in a photo
         self.transforms = [t for t in transforms if map_space or not getattr(t, "map_space_only", False)]
 
     def __call__(self, sample: RasterSample, rng: np.random.Generator) -> RasterSample:

@@ -1,0 +1,120 @@
+"""Chips that ArcGIS exported with a class, or several, for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from geomm.datasets.crop_source import CropSource, LabelTarget, Picture
+from geomm.datasets.crops import whole_image
+from geomm.datasets.labels import Classes
+from geomm.datasets.overlaps import group_chips
+from geomm.errors import DataError
+from geomm.io.arcgis import read_export
+from geomm.io.box_files import read_voc
+from geomm.io.raster_info import RasterInfo, read_info
+from geomm.registry import DATASETS
+
+KINDS = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
+
+
+@DATASETS.register_module()
+class LabelledChips(CropSource):
+    """Chips of ArcGIS's Labeled_Tiles, MultiLabeled_Tiles and Imagenet, of one size or many.
+
+    What ``dataset=chips`` is for ``task=classification``. Chips that overlap on the map stay together.
+
+    Args:
+      root: folder of the export.
+      classes: None for those of the export; names; or {value: name}.
+      background: not used, a chip has a class or none.
+      bands: 1-based numbers or names, None for all but alpha.
+      window_px: edge that chips are resampled to, None for a usual size.
+      split: ``val`` and ``test`` shares and ``seed`` (the run's).
+      on_error: ``raise``, or ``skip`` to leave out chips that cannot be used.
+      augment: transforms of training samples, filled in from the task.
+      seed: of every random choice.
+      target: what the task asks, filled in.
+    """
+
+    groups = "groups of chips that do not overlap"
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        classes: Classes = None,
+        background: bool | str = "auto",
+        bands: Sequence[int | str] | None = None,
+        window_px: int | None = None,
+        split: Mapping[str, Any] | None = None,
+        on_error: str = "raise",
+        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
+        seed: int = 0,
+        target: LabelTarget | None = None,
+    ) -> None:
+        super().__init__(
+            classes=classes,
+            bands=bands,
+            window_px=window_px,
+            split=split,
+            on_error=on_error,
+            augment=augment,
+            seed=seed,
+            target=target,
+        )
+        self.root = Path(root)
+
+    @property
+    def where(self) -> str:
+        return str(self.root)
+
+    def find(self) -> list[Picture]:
+        self.export = read_export(self.root, kinds=KINDS)
+        self.colors = self.export.colors
+        crops, names = [], []
+        for image, label in self.export.pairs:
+            try:
+                if not image.is_file():
+                    raise DataError(f"label without an image: {label}")
+                crop = whole_image(str(image))
+                found = self._names(image, label)
+            except DataError as error:
+                self.leave_out("chips that cannot be used", str(error))
+                continue
+            crops.append(crop)
+            names.append(found)
+        groups = group_chips([read_info(crop.path) for crop in crops]).tolist() if crops else []
+        return [Picture(*item) for item in zip(crops, names, groups, strict=True)]
+
+    def _names(self, image: Path, label: Path | None) -> tuple[str, ...]:
+        """Return the classes of a chip, by name or value as the export has them."""
+        if self.export.kind == "Imagenet":
+            return (image.relative_to(self.root / "images").parts[0],)
+        file = label or self.root / "labels" / f"{image.stem}.xml"
+        if not file.is_file():
+            raise DataError(f"chip without a label: {image}")
+        found = [item.name for item in read_voc(file)]
+        if self.export.kind == "MultiLabeled_Tiles":
+            return tuple(dict.fromkeys(found))
+        if not found:
+            raise DataError(f"{file} names no class")
+        return (found[0],)
+
+    def several_labels(self) -> bool:
+        return self.export.kind == "MultiLabeled_Tiles"
+
+    def seen_from_above(self, infos: Sequence[RasterInfo]) -> bool:
+        return self.export.map_space
+
+    def _given(self, found: Sequence[str]) -> Classes:
+        """Return the export's classes that these chips show: it may describe more than are here."""
+        if self.classes is not None or not self.export.classes:
+            return self.classes
+        there = set(found)
+        named: dict[int | str, str] = {
+            v: n for v, n in self.export.classes.items() if n in there or str(v) in there
+        }
+        lacking = there - {*named.values(), *map(str, named)}
+        return None if lacking else named

@@ -1,0 +1,67 @@
+"""Tags of photos: how they were held, where and when; and files that are cut short."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from geomm.errors import DataError
+from geomm.io.photos import PhotoTags, check_whole, read_tags, upright
+
+
+def photo(path, *, orientation=1, place=None, time=None, shape=(40, 60)):
+    pixels = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if place is not None:
+        exif.get_ifd(0x8825).update(place)
+    if time is not None:
+        exif.get_ifd(0x8769)[0x9003] = time
+    Image.fromarray(pixels).save(path, exif=exif, quality=95)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright_is_what_pillow_says(tmp_path, orientation):
+    path = photo(tmp_path / "a.jpg", orientation=orientation)
+    assert read_tags(path).orientation == orientation
+    with Image.open(path) as image:
+        stored = np.asarray(image).transpose(2, 0, 1)
+        expected = np.asarray(ImageOps.exif_transpose(image)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(upright(stored, orientation), expected)
+
+
+def test_place_and_time(tmp_path):
+    place = {1: "S", 2: (12.0, 30.0, 36.0), 3: "W", 4: (77.0, 0.0, 0.0)}
+    tags = read_tags(photo(tmp_path / "a.jpg", place=place, time="2026:05:01 09:30:00"))
+    assert tags.latitude == pytest.approx(-12.51) and tags.longitude == -77.0
+    assert tags.time == "2026-05-01T09:30:00" and tags.placed
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {},
+        {1: "N", 2: (95.0, 0.0, 0.0), 3: "E", 4: (8.0, 0.0, 0.0)},
+        {2: (0.0,) * 3, 4: (0.0,) * 3},
+        {4: (8.0,) * 3},
+    ],
+)
+def test_places_that_make_no_sense_are_none(tmp_path, place):
+    assert not read_tags(photo(tmp_path / "a.jpg", place=place, time="yesterday")).placed
+
+
+def test_files_without_tags(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    assert read_tags(tmp_path / "a.jpg") == PhotoTags() == read_tags(tmp_path / "none.bil")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_files_cut_short(tmp_path, ending):
+    path = photo(tmp_path / f"a.{ending}")
+    check_whole(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"appended by a camera \xff\xda")
+    check_whole(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="is damaged"):
+        check_whole(path)
