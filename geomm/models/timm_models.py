@@ -54,6 +54,7 @@ def create_features(
         _forget_state(model)
         if not options.get("pretrained"):
             _open_residuals(model)
+            _widen_stem(model)
         return model  # type: ignore[no-any-return]
     raise ConfigError(f"backbone.name={name}: this timm model gives no feature maps ({problem})") from problem
 
@@ -67,6 +68,19 @@ def _open_residuals(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.affine and not module.weight.any():
             nn.init.ones_(module.weight)
+
+
+def _widen_stem(model: nn.Module) -> None:
+    """Start the first convolution before a batch normalisation at a scale that suits its few inputs.
+
+    timm starts it by its outputs (``fan_out``), which makes weights of a few bands so small that each step
+    of the optimizer turns them a long way round; torch's own start, by the inputs, learns steadier.
+    """
+    modules = list(model.modules())
+    if any(isinstance(module, _BatchNorm) for module in modules):
+        first = next((module for module in modules if isinstance(module, nn.Conv2d)), None)
+        if first is not None:
+            first.reset_parameters()
 
 
 def check_name(name: str) -> None:

@@ -130,3 +130,11 @@ def test_residual_branches_count_from_the_first_step_on(name):
     model = timm_models.create_features(name, {"pretrained": False, "in_chans": 3}, None, None)
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert norms and all((m.weight == 1).all() for m in norms)
+
+
+@pytest.mark.parametrize("bands", [1, 3, 7])
+def test_the_first_convolution_starts_by_its_inputs(bands):
+    options = {"pretrained": False, "in_chans": bands}
+    stem = timm_models.create_features("resnet18", options, None, None).conv1
+    fan_in = bands * 7 * 7
+    assert stem.weight.std().item() == pytest.approx((1 / (3 * fan_in)) ** 0.5, rel=0.1)
