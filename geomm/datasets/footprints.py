@@ -16,11 +16,14 @@ from geomm.datasets.crops import Crop, around
 from geomm.datasets.labels import Classes
 from geomm.datasets.scene_files import Paths, pair
 from geomm.errors import ConfigError, DataError, Problem
-from geomm.io.box_files import BOX_ENDINGS, NamedBox, read_csv_boxes, read_voc
+from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.vector import VectorLabels, read_layer
 from geomm.registry import DATASETS
+
+#: Files of boxes in pixels of the scene.
+_BOX_ENDINGS = (".xml", ".csv")
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Footprints(CropSource):
             images, labels = made["images"], made["labels"]
         if images is None or labels is None:
             raise DataError("dataset.labels: no labels given; name a layer of features, csv or xml of boxes")
-        files = expand(labels, (*VECTOR_ENDINGS, *BOX_ENDINGS))
+        files = expand(labels, (*VECTOR_ENDINGS, *_BOX_ENDINGS))
         pictures = []
         on_scenes = 0
         for scene in expand(images):
@@ -120,7 +123,7 @@ class Footprints(CropSource):
         return pictures
 
     def _features(self, file: str, scene: RasterInfo) -> _Features:
-        if not file.lower().endswith(BOX_ENDINGS):
+        if not file.lower().endswith(_BOX_ENDINGS):
             if self.label_field is None:
                 raise ConfigError(
                     [Problem("dataset.label_field", f"give the attribute of {file} that holds the class")]
@@ -128,16 +131,11 @@ class Footprints(CropSource):
             placed = VectorLabels.open(file, scene, label_field=self.label_field)
             assert placed.names is not None
             return _Features(placed.geometries, list(placed.names))
-        import shapely
-
-        boxes: list[NamedBox] = (
-            read_voc(file)
-            if file.lower().endswith(".xml")
-            else read_csv_boxes(file, scene.path, field=self.label_field)
-        )
-        whole = [item for item in boxes if item.box is not None]
-        outlines = np.array([shapely.box(*item.box) for item in whole if item.box], object)
-        return _Features(outlines, [item.name for item in whole])
+        if file.lower().endswith(".xml"):
+            labels = read_voc(file)
+        else:
+            labels = labels_of_image(read_pixel_csv(file, label_field=self.label_field), scene.path, file)
+        return _Features(labels.geometries, list(labels.names))
 
     def _cut(self, scene: str, info: RasterInfo, features: _Features) -> list[Picture]:
         """Return a picture a feature whose class is known."""
@@ -163,7 +161,7 @@ class Footprints(CropSource):
 
     def _count_off_scenes(self, files: Sequence[str], on_scenes: int) -> None:
         """Count the features of a layer for all scenes that lie on none of them."""
-        if len(files) != 1 or files[0].lower().endswith(BOX_ENDINGS):
+        if len(files) != 1 or files[0].lower().endswith(_BOX_ENDINGS):
             return
         frame = read_layer(files[0])
         there = int((~(frame.geometry.is_empty | frame.geometry.isna())).sum())

@@ -12,7 +12,7 @@ from geomm.datasets.labels import Classes
 from geomm.datasets.overlaps import group_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import read_export
-from geomm.io.box_files import read_voc
+from geomm.io.object_files import read_voc_names
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.registry import DATASETS
 
@@ -95,7 +95,7 @@ class LabelledChips(CropSource):
         file = label or self.root / "labels" / f"{image.stem}.xml"
         if not file.is_file():
             raise DataError(f"chip without a label: {image}")
-        found = [item.name for item in read_voc(file)]
+        found = read_voc_names(file)
         if self.export.kind == "MultiLabeled_Tiles":
             return tuple(dict.fromkeys(found))
         if not found:

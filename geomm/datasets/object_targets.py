@@ -18,7 +18,7 @@ from geomm.datasets.scene_files import OpenScene, Paths, open_scenes
 from geomm.datasets.windows import Change, RandomWindows
 from geomm.errors import DataError
 from geomm.io.coco import CocoFile, is_coco, read_coco
-from geomm.io.object_files import read_pixel_csv, read_voc
+from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster import RasterReader
@@ -92,11 +92,11 @@ class BoxTarget:
         """Return the objects of a scene, in its pixels."""
         ending = Path(file).suffix.lower()
         if ending == ".csv":
-            found = _of_image(_csv(file), scene.path, file)
+            found = labels_of_image(_csv(file), scene.path, file)
         elif ending == ".xml":
             found = read_voc(file)
         elif ending == ".json" and is_coco(file):
-            found = _of_image(_coco(file, problems.skip).labels, scene.path, file)
+            found = labels_of_image(_coco(file, problems.skip).labels, scene.path, file)
         elif is_vector(file):
             found = _of_layer(VectorLabels.open(file, scene, label_field=self.label_field))
         else:
@@ -248,21 +248,6 @@ def _of_layer(layer: VectorLabels) -> ObjectLabels:
     names = np.array([None] * len(geometries), object) if layer.names is None else layer.names
     kept = areal & (shapely.area(geometries) > 0) if len(geometries) else areal
     return ObjectLabels(layer.path, geometries[kept], names[kept], np.zeros(int(kept.sum()), bool))
-
-
-def _of_image(labels: Mapping[str, ObjectLabels], scene: str, file: str) -> ObjectLabels:
-    """Return the labels of a scene among those of many images, by its file name or stem."""
-    if set(labels) == {""}:
-        return labels[""]
-    wanted = Path(scene)
-    for same in (
-        lambda name: Path(name).name == wanted.name,
-        lambda name: Path(name).stem == wanted.stem,
-    ):
-        found = [item for name, item in labels.items() if same(name)]
-        if found:
-            return found[0]
-    raise DataError(f"{file} names no image {wanted.name}; it names {', '.join(list(labels)[:5])}")
 
 
 def _tell_missing(file: str, scenes: Sequence[str]) -> None:

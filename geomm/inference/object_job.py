@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +19,7 @@ from geomm.inference.object_views import Detect
 from geomm.inference.rows import consecutive
 from geomm.inference.stream import stream
 from geomm.inference.tiles import RasterTiles, Tile, TileBatch
+from geomm.inference.work import file_stamps, fingerprint, open_work
 from geomm.io.raster import RasterInfo, RasterReader, read_info
 from geomm.structures import Objects, RasterSpec
 
@@ -73,28 +71,16 @@ class ObjectJob:
         Args:
           extra: what else decides what is found: the model, its device.
         """
-        mark = self._fingerprint(*extra)
-        note = self.work / "fingerprint"
-        same = note.is_file() and note.read_text(encoding="utf-8") == mark
-        if not (same and self.options.resume):
-            shutil.rmtree(self.work, ignore_errors=True)
-            self.work.mkdir(parents=True)
-            note.write_text(mark, encoding="utf-8")
-
-    def _fingerprint(self, *extra: Any) -> str:
-        path = Path(self.scene)
-        stat = path.stat() if path.exists() else None
         options = self.options
-        parts = [
-            str(path.absolute()),
-            stat and [stat.st_size, stat.st_mtime_ns],
+        mark = fingerprint(
+            file_stamps([self.scene]),
             self.spec.to_dict(),
             [*options.tiling(self.spec), self.batch_size, self.source],
             [options.least_score, options.edge_px, options.tta, options.precision],
             torch.__version__,
             list(extra),
-        ]
-        return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
+        )
+        open_work(self.work, mark, resume=options.resume)
 
     def detect(
         self, detect: Detect, *, pin: bool = False, done: Callable[[TileBatch], None] | None = None

@@ -35,12 +35,7 @@ def read_voc(path: str | Path) -> ObjectLabels:
     Raises:
       DataError: the file cannot be read, is no XML, or a box lacks a number.
     """
-    from xml.etree import ElementTree
-
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as PASCAL VOC xml ({error})") from error
+    root = _voc_root(path)
     boxes, names, difficult = [], [], []
     for number, node in enumerate(root.iter("object"), start=1):
         edges = node.find("bndbox")
@@ -59,6 +54,27 @@ def read_voc(path: str | Path) -> ObjectLabels:
         image=(root.findtext("filename") or "").strip(),
         size=(int(str(size[0])), int(str(size[1]))) if known else None,
     )
+
+
+def read_voc_names(path: str | Path) -> list[str]:
+    """Return the class of each object of a PASCAL VOC file, whether it has a box or not.
+
+    Raises:
+      DataError: the file cannot be read, is no XML, or an object has no name.
+    """
+    names = [(node.findtext("name") or "").strip() for node in _voc_root(path).iter("object")]
+    if not all(names):
+        raise DataError(f"{path}: an object has no name")
+    return names
+
+
+def _voc_root(path: str | Path) -> Any:
+    from xml.etree import ElementTree
+
+    try:
+        return ElementTree.parse(path).getroot()
+    except (ElementTree.ParseError, OSError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as PASCAL VOC xml ({error})") from error
 
 
 def read_kitti(path: str | Path) -> ObjectLabels:
@@ -125,11 +141,15 @@ def _scaled(corners: Sequence[tuple[float, float]], width: int, height: int) -> 
     return [value * edge for corner in corners for value, edge in zip(corner, (width, height), strict=True)]
 
 
-def read_pixel_csv(path: str | Path) -> dict[str, ObjectLabels]:
+def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[str, ObjectLabels]:
     """Read boxes in pixels from a csv of one or several images.
 
     Columns are ``xmin, ymin, xmax, ymax`` (or ``left`` …, ``x1`` …), ``label`` (or ``class``, ``name``) and
     ``image_path`` (or ``image``, ``filename``), the last two where there are several classes or images.
+
+    Args:
+      path: of the csv.
+      label_field: column of the class, where it is another.
 
     Returns:
       Labels by file name of the image, by an empty name without such a column.
@@ -144,7 +164,12 @@ def read_pixel_csv(path: str | Path) -> dict[str, ObjectLabels]:
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as a csv of boxes ({reason})") from error
-    found = {key: _column(frame, names) for key, names in _COLUMNS.items()}
+    wanted = _COLUMNS if label_field is None else {**_COLUMNS, "label": (label_field.lower(),)}
+    found = {key: _column(frame, names) for key, names in wanted.items()}
+    if label_field is not None and found["label"] is None:
+        raise DataError(
+            f"{path} has no column {label_field!r}; {did_you_mean(label_field, map(str, frame.columns))}"
+        )
     lacking = [key for key in _EDGES if found[key] is None]
     if lacking:
         raise DataError(
@@ -165,6 +190,30 @@ def read_pixel_csv(path: str | Path) -> dict[str, ObjectLabels]:
             str(path), edges.to_numpy(np.float64)[mine], names, image=PureWindowsPath(image).name
         )
     return result
+
+
+def labels_of_image(labels: Mapping[str, ObjectLabels], scene: str, file: str) -> ObjectLabels:
+    """Return the labels of a scene among those of many images, by its file name or stem.
+
+    Args:
+      labels: by file name of the image; by an empty name alone where a file has one image.
+      scene: path of the image.
+      file: of the labels, for messages.
+
+    Raises:
+      DataError: none are its.
+    """
+    if set(labels) == {""}:
+        return labels[""]
+    wanted = Path(scene)
+    for same in (
+        lambda name: Path(name).name == wanted.name,
+        lambda name: Path(name).stem == wanted.stem,
+    ):
+        found = [item for name, item in labels.items() if same(name)]
+        if found:
+            return found[0]
+    raise DataError(f"{file} names no image {wanted.name}; it names {', '.join(list(labels)[:5])}")
 
 
 def _column(frame: Any, names: Sequence[str]) -> str | None:

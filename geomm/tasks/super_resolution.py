@@ -53,9 +53,13 @@ class SuperResolution(RasterTask):
         from geomm.datasets.targets import FinerTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        target = FinerTarget(
-            scale=int(config["head"]["scale"]), degrade=self.degrade, window_px=dataset["window_px"]
-        )
+        scale = int(config["head"]["scale"])
+        if dataset["type"] == "Chips":
+            from geomm.datasets.export_tiles import tiles_as_scenes
+
+            scenes = tiles_as_scenes(dataset, scale=scale, seed=config["seed"])
+            dataset = {"type": "GeoTiffScenes", **scenes}
+        target = FinerTarget(scale=scale, degrade=self.degrade, window_px=dataset["window_px"])
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
