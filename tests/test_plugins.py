@@ -15,7 +15,7 @@ from tests.engine.conftest import tiny  # noqa: F401
 PARTS = [
     "backbone=TinyBackbone",
     "backbone.width=8",
-    "head=LinearHead",
+    "head=PixelHead",
     "loss=SquaredErrorLoss",
     "dataset=HalvedScenes",
     "task.augment.haze={type: Haze, most: 50}",

@@ -1,6 +1,6 @@
 """A plugin: every kind of part that a user may bring, each registered by a decorator.
 
-Train with them: python tools/train.py plugins=[my_plugin] backbone=TinyBackbone head=LinearHead …
+Train with them: python tools/train.py plugins=[my_plugin] backbone=TinyBackbone head=PixelHead …
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ class TinyBackbone(nn.Module):
 
 
 @HEADS.register_module()
-class LinearHead(nn.Module):
+class PixelHead(nn.Module):
     """A score a class from the finest map; geomm brings it to the input's size."""
 
     def __init__(self, *, features: tuple[FeatureInfo, ...], num_classes: int) -> None:

@@ -60,6 +60,8 @@ class Classification(RasterTask):
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
         if dataset["type"] == "Chips":
+            of_objects = ("min_visible", "empty_share")
+            dataset = {key: value for key, value in dataset.items() if key not in of_objects}
             dataset["type"] = "LabelledChips"
         target = LabelTarget(self.multi_label, self.oversample)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)

@@ -84,8 +84,8 @@ def test_values_that_share_a_name_are_grouped():
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("schedule.epochs=0", "found 0, expected a whole number from 1"),
-        ("schedule.epochs=many", "found 'many', expected a whole number from 1"),
+        ("schedule.epochs=-1", "found -1, expected a whole number from 0"),
+        ("schedule.epochs=many", "found 'many', expected a whole number from 0"),
         ("schedule.lr=fast", "found 'fast', expected a number above 0, or auto"),
         ("schedule.warmup=2", "found 2, expected a number from 0 to 1"),
         ("runtime.amp=maybe", "found 'maybe'; allowed: auto, bf16, false, fp16"),

@@ -4,6 +4,7 @@ import copy
 import functools
 
 import torch
+import yaml
 
 from geomm.config.compose import compose, config_dir, hydra_session, resolve
 from geomm.models.segmentor import Segmentor
@@ -37,6 +38,12 @@ def composed(*overrides):
 
 def group(name):
     return sorted(path.stem for path in (config_dir() / name).glob("*.yaml"))
+
+
+def heads_of(task):
+    """Return the heads by name that serve a task."""
+    files = sorted((config_dir() / "head").glob("*.yaml"))
+    return [file.stem for file in files if task in yaml.safe_load(file.read_text()).get("tasks", [])]
 
 
 def make_segmentor(head="unet", backbone="resnet18", loss="cross_entropy", bands=3, **changes):

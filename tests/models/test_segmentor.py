@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from geomm.config.rules import fitting_options
 from geomm.structures import IGNORE_INDEX
-from tests.models.common import composed, group, make_batch, make_segmentor, unlabelled
+from tests.models.common import heads_of, make_batch, make_segmentor, unlabelled
 
-HEADS = [head for head in group("head") if "segmentation" in composed(f"head={head}")["head"]["tasks"]]
+HEADS = heads_of("segmentation")
 BACKBONES = [
     "resnet18",
     "mit_b0",

@@ -7,9 +7,9 @@ from torch import nn
 from geomm.errors import ConfigError
 from geomm.models.wiring import FeatureInfo, build_backbone, build_head
 from geomm.registry import MODELS
-from tests.models.common import composed, group
+from tests.models.common import composed, heads_of
 
-HEADS = [head for head in group("head") if "segmentation" in composed(f"head={head}")["head"]["tasks"]]
+HEADS = heads_of("segmentation")
 STAGES = {
     "from stride 1": ((8, 1), (16, 2), (24, 4), (32, 8), (48, 16), (64, 32)),
     "from stride 2": ((16, 2), (24, 4), (32, 8), (48, 16), (64, 32)),
