@@ -213,7 +213,7 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
     warm = min(round(schedule["warmup"] * total), total - 1)
     lr = float(schedule["lr"])
     if schedule["policy"] == "one_cycle":
-        return _one_cycle(schedule["optimizer"], lr, total, float(schedule["warmup"]))
+        return one_cycle(schedule["optimizer"], lr, total, float(schedule["warmup"]))
     course: list[dict[str, Any]] = []
     if warm:
         course.append({"type": "LinearLR", "start_factor": 0.01, "end": warm, "by_epoch": False})
@@ -231,7 +231,7 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
     return course
 
 
-def _one_cycle(optimizer: dict[str, Any], lr: float, total: int, warmup: float) -> list[dict[str, Any]]:
+def one_cycle(optimizer: dict[str, Any], lr: float, total: int, warmup: float) -> list[dict[str, Any]]:
     """Return one cycle of the rate and, against it, of the momentum (Smith 2018, arXiv:1803.09820)."""
     if total < 4:  # too short for a cycle
         return []

@@ -22,6 +22,7 @@ import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.sampling import EpochSampler
+from geomm.engine.runner import one_cycle
 from geomm.metrics.detection import DetectionMetric
 from geomm.models.detector_wiring import published_folder
 from geomm.models.frameworks import load_framework
@@ -37,6 +38,28 @@ CONFIGS = {
 #: Channels of ResNet-18's stages, for configs written for ResNet-50.
 WIDTHS = [64, 128, 256, 512]
 ALL_HEADS = ("ssd", "retinanet", "yolov3", "faster_rcnn")
+#: Narrower necks and heads than published, so that two cores suffice; the same for both contestants.
+NARROW = {
+    "retinanet": {"neck.out_channels": 64, "bbox_head.feat_channels": 64, "bbox_head.stacked_convs": 2},
+    "faster_rcnn": {
+        "neck.out_channels": 64,
+        "rpn_head.feat_channels": 64,
+        "roi_head.bbox_head.fc_out_channels": 256,
+        "train_cfg.rpn_proposal.max_per_img": 300,
+        "train_cfg.rcnn.sampler.num": 256,
+    },
+    "ssd": {"neck.out_channels": [128, 64, 64]},
+    "yolov3": {"neck.out_channels": [128, 64, 32], "bbox_head.out_channels": [256, 128, 64]},
+}
+#: What geomm fills in by itself and mmdet's config has to be told: the channels between the parts.
+FOLLOWS = {
+    "retinanet": ["bbox_head.in_channels"],
+    "faster_rcnn": [
+        "rpn_head.in_channels",
+        "roi_head.bbox_roi_extractor.out_channels",
+        "roi_head.bbox_head.in_channels",
+    ],
+}
 
 
 def overrides(args, head, seed, folder):
@@ -56,6 +79,7 @@ def overrides(args, head, seed, folder):
         *data,
         "backbone=resnet18",
         f"head={head}",
+        *narrow(args, head),
         f"schedule.epochs={args.epochs}",
         "schedule.patience=null",
         "runtime.workers=0",
@@ -64,6 +88,12 @@ def overrides(args, head, seed, folder):
         f"seed={seed}",
         f"work_dir={folder}",
     ]
+
+
+def narrow(args, head):
+    """Return the overrides that make a head as narrow as asked."""
+    changes = {} if args.published else NARROW[head]
+    return [f"head.{key}={json.dumps(value).replace(' ', '')}" for key, value in changes.items()]
 
 
 def train_geomm(args, head, seed, folder):
@@ -100,14 +130,25 @@ class Packed(Dataset):
         return {"inputs": torch.from_numpy(sample.image.astype(np.float32)), "data_samples": packed}
 
 
-def plain_model(head, spec):
-    """Build mmdet's detector from mmdet's own config: only classes, statistics and ResNet-18 from chance."""
+def plain_model(args, head, spec):
+    """Build mmdet's detector from mmdet's own config.
+
+    Other than published are only the classes, statistics, ResNet-18 from chance, the number of objects a
+    window, and the width where it is not the published one.
+    """
     load_framework("mmdet")
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
-    cfg = Config.fromfile(str(published_folder() / f"{CONFIGS[head]}.py")).model
+    published = Config.fromfile(str(published_folder() / f"{CONFIGS[head]}.py"))
+    last = "model.test_cfg" if head == "retinanet" else "model.test_cfg.rcnn"
+    published.merge_from_dict({f"{last}.max_per_img": 300})
+    if not args.published:
+        width = NARROW[head]["neck.out_channels"]
+        changes = {**NARROW[head], **dict.fromkeys(FOLLOWS[head], width)}
+        published.merge_from_dict({f"model.{key}": value for key, value in changes.items()})
+    cfg = published.model
     cfg.backbone.update(depth=18, init_cfg=None, frozen_stages=-1, norm_eval=False)
     cfg.backbone["in_channels"] = spec.in_channels
     cfg.neck["in_channels"] = WIDTHS
@@ -134,7 +175,7 @@ def train_plain(args, head, seed, folder):
     spec = source.prepare(folder / "cache")
     schedule = config["schedule"]
     torch.manual_seed(seed)
-    model = plain_model(head, spec)
+    model = plain_model(args, head, spec)
     data = Packed(source.split("train"))
     loader = DataLoader(
         data,
@@ -163,15 +204,7 @@ def train_plain(args, head, seed, folder):
             "optimizer": {**schedule["optimizer"], "lr": schedule["lr"]},
             "clip_grad": {"max_norm": schedule["clip_grad_norm"]},
         },
-        param_scheduler=[
-            {
-                "type": "OneCycleLR",
-                "eta_max": schedule["lr"],
-                "total_steps": total,
-                "pct_start": schedule["warmup"],
-                "by_epoch": False,
-            }
-        ],
+        param_scheduler=one_cycle(schedule["optimizer"], schedule["lr"], total, schedule["warmup"]),
         custom_hooks=[JudgeHook()],
         default_hooks={"checkpoint": None},
         default_scope="mmdet",
@@ -297,5 +330,6 @@ def main(argv):
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--published", action="store_true", help="necks and heads as wide as published")
     args = parser.parse_args(argv)
     {"compare": compare, "heads": heads}[args.what](args)
