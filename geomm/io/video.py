@@ -60,6 +60,8 @@ class VideoInfo:
       frames: how many it declares, None where it does not say.
       time_base: unit of the frames' times, seconds.
       has_sound: whether there is an audio stream.
+      turns: quarter turns, counterclockwise, from the frames as they are stored to upright ones, as a phone
+        notes that was held on its side; width and height are those of the upright frames.
     """
 
     path: str
@@ -69,6 +71,7 @@ class VideoInfo:
     frames: int | None
     time_base: Fraction
     has_sound: bool
+    turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Frame:
       index: from 0.
       time_s: since the first frame.
       pts: time in units of the video's time base, since the first frame.
-      pixels: (H, W, 3) uint8 RGB.
+      pixels: (H, W, 3) uint8 RGB, upright.
     """
 
     index: int
@@ -109,7 +112,7 @@ class VideoReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
-        self.read = 0
+        self.read, self._broken = 0, ""
         _ = self.info  # a file that is no video is told at once
 
     @cached_property
@@ -120,15 +123,12 @@ class VideoReader:
             frames = int(stream.frames) or None
             if frames is None and stream.duration is not None:
                 frames = max(1, round(float(stream.duration * stream.time_base * rate)))
-            return VideoInfo(
-                self.path,
-                int(stream.width),
-                int(stream.height),
-                Fraction(rate),
-                frames,
-                Fraction(stream.time_base),
-                bool(container.streams.audio),
-            )
+            base, sound = Fraction(stream.time_base), bool(container.streams.audio)
+            size = int(stream.width), int(stream.height)
+            first = next(self._decoded(container, stream), None)
+            turns = 0 if first is None else round(first.rotation / 90) % 4
+            width, height = size if turns % 2 == 0 else size[::-1]
+            return VideoInfo(self.path, width, height, Fraction(rate), frames, base, sound, turns)
 
     def _open(self) -> Any:
         av = _av()
@@ -155,7 +155,7 @@ class VideoReader:
             stream.thread_type = "AUTO"
             last = -1
             for frame in self._decoded(container, stream):
-                pixels = frame.to_ndarray(format="rgb24")
+                pixels = np.rot90(frame.to_ndarray(format="rgb24"), info.turns)
                 if pixels.shape[:2] != (info.height, info.width):
                     self._broken = f"its frames change their size to {pixels.shape[1]} x {pixels.shape[0]}"
                     break
