@@ -2,6 +2,7 @@
 
 from geomm.inference.executor import LocalExecutor
 from geomm.inference.object_options import ObjectOptions
+from geomm.inference.object_truth import judge_objects
 from geomm.inference.objects import predict_objects
 from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, RasterOptions
 from geomm.inference.point_options import PointOptions
@@ -26,6 +27,7 @@ __all__ = [
     "PredictionReport",
     "RasterOptions",
     "ValueMap",
+    "judge_objects",
     "predict_clouds",
     "predict_each",
     "predict_objects",

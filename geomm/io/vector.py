@@ -21,12 +21,13 @@ _LOG = logging.getLogger("geomm")
 _MANY_FEATURES = 100_000
 
 
-def read_layer(path: str | Path, *, around: RasterInfo | None = None) -> Any:
+def read_layer(path: str | Path, *, around: RasterInfo | None = None, may_be_empty: bool = False) -> Any:
     """Return a GeoDataFrame of whatever pyogrio opens, or of GeoParquet.
 
     Args:
       path: of the layer.
       around: of a layer of very many features, read only those near this scene; there may be none.
+      may_be_empty: whether a layer without features is as good as any.
 
     Raises:
       DataError: there is no such file, it is no vector layer, it is empty, or far from the scene.
@@ -49,7 +50,7 @@ def read_layer(path: str | Path, *, around: RasterInfo | None = None) -> Any:
         raise DataError(f"{text} cannot be opened as a vector layer ({reason})") from error
     if not hasattr(frame, "geometry") or getattr(frame, "geometry", None) is None:
         raise DataError(f"{text} is a table without geometries; expected a vector layer")
-    if not len(frame) and area is None:
+    if not len(frame) and area is None and not may_be_empty:
         raise DataError(f"{text}: the layer has no features")
     return frame
 
@@ -115,7 +116,7 @@ class VectorLabels:
           DataError: no overlap with the scene, no such field, no usable geometry.
         """
         frame = read_layer(path, around=scene)
-        frame = _in_scene_crs(frame, str(path), scene)
+        frame = in_scene_crs(frame, str(path), scene)
         names = _field(frame, str(path), label_field)
         if not len(frame):
             _LOG.warning("%s: no feature of %s lies on it", scene.path, path)
@@ -204,7 +205,12 @@ def _overlapping(geometries: NDArray[np.object_], path: str, scene: RasterInfo) 
     return inside  # type: ignore[no-any-return]
 
 
-def _in_scene_crs(frame: Any, path: str, scene: RasterInfo) -> Any:
+def in_scene_crs(frame: Any, path: str, scene: RasterInfo) -> Any:
+    """Return a GeoDataFrame in the scene's CRS.
+
+    Raises:
+      MissingCRSError: one of both has a CRS and the other has none.
+    """
     crs = scene.georeference.crs
     if frame.crs is None and crs is None:
         return frame

@@ -254,11 +254,7 @@ def judge(detect, samples, spec):
 
 def judge_scene(detect, spec, folder):
     """Return AP50 of the merged boxes of the scene that was not trained on, and seconds."""
-    import geopandas
-    import rasterio
-
-    from geomm.inference import ObjectOptions, predict_objects
-    from geomm.metrics.detection import evaluate_scene
+    from geomm.inference import ObjectOptions, judge_objects, predict_objects
 
     paths = make("tree_crowns")
     options = ObjectOptions(score_threshold=0.05, preview=False, progress=False, resume=False)
@@ -268,23 +264,7 @@ def judge_scene(detect, spec, folder):
     )
     seconds = time.perf_counter() - started
     (layer,) = [path for path in report.outputs if path.suffix == ".gpkg"]
-    found = geopandas.read_file(layer)
-    truth = geopandas.read_file(paths["unseen_boxes"])
-    with rasterio.open(paths["unseen"]) as scene:
-        to_pixels = ~scene.transform
-
-    def boxes(frame):
-        corners = np.array(
-            [(to_pixels * (b[0], b[3])) + (to_pixels * (b[2], b[1])) for b in frame.bounds.values]
-        )
-        return corners.reshape(-1, 4).astype(np.float32)
-
-    score = found["confidence"].to_numpy(np.float32)
-    found_objects = Objects(boxes(found), np.zeros(len(found), np.int64), score)
-    result, _ = evaluate_scene(
-        Objects(boxes(truth), np.zeros(len(truth), np.int64)), found_objects, [spec.classes[0].name]
-    )
-    return result["AP50"], seconds
+    return judge_objects(layer, paths["unseen_boxes"], paths["unseen"])["AP50"], seconds
 
 
 def compare(args):
