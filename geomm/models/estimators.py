@@ -11,6 +11,8 @@ from geomm.errors import ConfigError, DependencyError, PackageError, Problem, di
 
 #: Packages whose classes a model package may name: installed code, none of the package's own.
 TRUSTED = ("sklearn.", "xgboost.", "lightgbm.")
+#: Containers that these keep their settings in, which only hold what they are given.
+HARMLESS = ("collections.OrderedDict",)
 
 
 def find_class(name: str, path: str = "head.estimator") -> type:
@@ -128,7 +130,11 @@ def check_types(content: bytes, what: str) -> list[str]:
         types = list(get_untrusted_types(data=content))
     except Exception as error:  # whatever a damaged file leads to
         raise PackageError(f"{what} cannot be read ({type(error).__name__}: {error})") from error
-    foreign = [name for name in types if not name.startswith(TRUSTED) or not _is_class(name)]
+    foreign = [
+        name
+        for name in types
+        if name not in HARMLESS and (not name.startswith(TRUSTED) or not _is_class(name))
+    ]
     if foreign:
         raise PackageError(
             f"{what} holds {', '.join(foreign)}, which could run code when it is loaded; geomm reads "

@@ -24,6 +24,12 @@ REGRESSORS = {
             "kwargs": {"max_iter": 5},
         }
     },
+    "sklearn.multioutput.RegressorChain": {
+        "estimator": {
+            "estimator": "lightgbm.LGBMRegressor",
+            "kwargs": {"n_estimators": 5, "verbosity": -1},
+        }
+    },
     "sklearn.pipeline.Pipeline": {
         "steps": [
             ["scale", {"estimator": "sklearn.preprocessing.StandardScaler"}],
@@ -34,6 +40,7 @@ REGRESSORS = {
 CLASSIFIERS = {
     "sklearn.ensemble.HistGradientBoostingClassifier": {"max_iter": 5},
     "sklearn.linear_model.LogisticRegression": {},
+    "lightgbm.LGBMClassifier": {"n_estimators": 5, "verbosity": -1},
     "sklearn.svm.LinearSVC": {},
 }
 
