@@ -40,8 +40,9 @@ def read_layer(path: str | Path, *, around: RasterInfo | None = None, may_be_emp
         if text.endswith((".parquet", ".geoparquet")):
             frame = geopandas.read_parquet(text)
         else:
-            area = None if around is None else _area_of_many(text, around)
-            frame = geopandas.read_file(text, engine="pyogrio", bbox=area)
+            layer = _layer_of(text)
+            area = None if around is None else _area_of_many(text, layer, around)
+            frame = geopandas.read_file(text, engine="pyogrio", layer=layer, bbox=area)
     except FileNotFoundError as error:
         raise DataError(f"{text}: there is no such file") from error
     except (ValueError, RuntimeError, OSError) as error:
@@ -55,7 +56,19 @@ def read_layer(path: str | Path, *, around: RasterInfo | None = None, may_be_emp
     return frame
 
 
-def _area_of_many(path: str, scene: RasterInfo) -> tuple[float, float, float, float] | None:
+def _layer_of(path: str) -> str | None:
+    """Return the first layer with geometries: a file may also hold styles and plain tables."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        _LOG.warning("%s holds several layers (%s); the first is read", path, ", ".join(layers[:6]))
+    return layers[0] if layers else None
+
+
+def _area_of_many(
+    path: str, layer_name: str | None, scene: RasterInfo
+) -> tuple[float, float, float, float] | None:
     """Return the scene's bounds in a layer's CRS; None where the whole layer is better read.
 
     Raises:
@@ -64,7 +77,7 @@ def _area_of_many(path: str, scene: RasterInfo) -> tuple[float, float, float, fl
     import pyogrio
     import pyproj
 
-    layer = pyogrio.read_info(path, force_total_bounds=False)
+    layer = pyogrio.read_info(path, layer=layer_name, force_total_bounds=False)
     if layer["features"] <= _MANY_FEATURES or not layer["crs"] or scene.georeference.crs is None:
         return None
     a, b, c, d, e, f = scene.georeference.transform
