@@ -135,10 +135,9 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
     if not info.points:
         raise DataError(f"{path} holds no points; leave it out")
     dimensions = file_dimensions(features)
-    origin = np.floor(np.asarray(info.mins))
     parts = [
         (
-            (chunk.xyz - origin) * info.unit_m,
+            chunk.xyz,
             np.stack([np.asarray(chunk.values[name], np.float32) for name in dimensions], 1)
             if dimensions
             else np.zeros((len(chunk), 0), np.float32),
@@ -147,6 +146,9 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
         for chunk in read_chunks(path, [*dimensions, "classification"])
     ]
     xyz = np.concatenate([part[0] for part in parts])
+    # Not the header's bounds, which some programs leave at zero.
+    origin = np.floor(xyz.min(0))
+    xyz = (xyz - origin) * info.unit_m
     values = np.concatenate([part[1] for part in parts])
     codes = np.concatenate([part[2] for part in parts])
     if not np.isfinite(values).all():

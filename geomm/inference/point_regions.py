@@ -30,6 +30,8 @@ Array = NDArray[Any]
 _LEAST_WEIGHT = 0.02
 #: Points of a neighbouring region that are read at a time.
 _PIECE = 65_536
+#: Points may lie this far outside of the header's bounds: some programs round these.
+_ROUNDING_M = 0.5
 #: Number of a point that is context only.
 CONTEXT = -1
 
@@ -120,6 +122,10 @@ def record_type(features: int) -> np.dtype[Any]:
     return np.dtype([("xyz", "<f4", 3), ("features", "<f4", features), ("number", "<i8")])
 
 
+class OutOfBoundsError(DataError):
+    """Points lie where the header says that there are none."""
+
+
 def spread(
     info: LasInfo, others: Sequence[LasInfo], spec: PointSpec, grid: RegionGrid, folder: Path
 ) -> list[int]:
@@ -163,8 +169,9 @@ def spread(
                 numbers = np.full(len(local), CONTEXT)
                 near = ((local[:, :2] >= -reach) & (local[:, :2] <= extent + reach)).all(1)
             region = grid.region_of(local[:, :2])
-            if source is info and (region < 0).any():
-                raise DataError(f"{info.path}: points lie outside of the header's bounds; export it again")
+            astray = (local[:, :2] < -_ROUNDING_M) | (local[:, :2] > extent + _ROUNDING_M)
+            if source is info and astray.any():
+                raise OutOfBoundsError(f"{info.path}: points lie outside of the header's bounds")
             columns: list[NDArray[np.float32]] = []
             for name in spec.features:
                 if name in spec.shapes:  # worked out when all points around are there

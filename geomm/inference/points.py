@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ from geomm.errors import ConfigError, DataError
 from geomm.inference.memory import reused_memory
 from geomm.inference.point_options import PointOptions
 from geomm.inference.point_output import RESULT, CloudWriter, check_output, output_file
-from geomm.inference.point_regions import Region, RegionGrid, Votes, block_samples, load_region, spread
+from geomm.inference.point_regions import (
+    OutOfBoundsError,
+    Region,
+    RegionGrid,
+    Votes,
+    block_samples,
+    load_region,
+    spread,
+)
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
 from geomm.inference.work import file_stamps, fingerprint, open_work
-from geomm.io.las import LAS_ENDINGS, LasInfo, find_dimension, read_las_info
+from geomm.io.las import LAS_ENDINGS, LasInfo, find_dimension, measure_bounds, read_placed_info
 from geomm.io.las_edit import written_by_geomm
 from geomm.io.paths import expand
 from geomm.points import PointSpec
@@ -107,7 +116,7 @@ class _Bounds:
         self._infos: dict[str, LasInfo] = {}
         for cloud in clouds:
             try:
-                self._infos[cloud] = read_las_info(cloud)
+                self._infos[cloud] = read_placed_info(cloud)
             except DataError:
                 continue  # it fails by itself when its turn comes
 
@@ -158,7 +167,7 @@ class _Runner:
     def classify(self, cloud: str, target: Path, others: Sequence[LasInfo]) -> tuple[list[Path], int]:
         """Classify one cloud; return the files written and its points."""
         check_output(target, cloud)
-        info = read_las_info(cloud)
+        info = read_placed_info(cloud)
         for name in self.spec.dimensions:
             find_dimension(cloud, name, info.dimensions)
         others = [other for other in others if set(self.spec.dimensions) <= set(other.dimensions)]
@@ -181,17 +190,29 @@ class _Runner:
         stamps = file_stamps([cloud, *(other.path for other in others)])
         open_work(work, fingerprint(self.model_id, stamps, block), resume=self.options.resume)
 
-    def _predict(self, info: LasInfo, others: Sequence[LasInfo], work: Path) -> None:
-        extent = (np.asarray(info.maxs) - np.asarray(info.mins))[:2] * info.unit_m
+    def _divide(self, info: LasInfo, others: Sequence[LasInfo], work: Path) -> tuple[RegionGrid, list[int]]:
+        """Write the points to the files of their regions; return the grid and the regions to predict."""
+        measured = work / "bounds.json"
+        if measured.is_file():  # an earlier run found points outside of the header's bounds
+            info = replace(info, **json.loads(measured.read_text(encoding="utf-8")))
         block_m, overlap_m = self.options.blocks(self.spec)
         grid = RegionGrid.cover(
-            extent,
+            (np.asarray(info.maxs) - np.asarray(info.mins))[:2] * info.unit_m,
             info.points,
             block_m=block_m,
             overlap_m=overlap_m,
             region_points=self.options.region_points,
         )
-        regions = spread(info, others, self.spec, grid, work)
+        try:
+            return grid, spread(info, others, self.spec, grid, work)
+        except OutOfBoundsError:
+            info = measure_bounds(info)
+            note = json.dumps({"mins": info.mins, "maxs": info.maxs})
+            measured.write_text(note, encoding="utf-8")
+            return self._divide(info, others, work)
+
+    def _predict(self, info: LasInfo, others: Sequence[LasInfo], work: Path) -> None:
+        grid, regions = self._divide(info, others, work)
         left = [number for number in regions if not (work / f"result_{number}.bin").is_file()]
         if len(left) < len(regions):
             _LOG.info("%s: going on, %d of %d regions are left", info.path, len(left), len(regions))

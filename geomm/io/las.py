@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ from geomm.errors import DataError, DependencyError, did_you_mean
 if TYPE_CHECKING:
     import laspy
 
+_LOG = logging.getLogger("geomm")
 LAS_ENDINGS = (".las", ".laz")
 CHUNK_POINTS = 500_000
 #: No survey reaches further, in units of its CRS; coordinates beyond are damage.
 _WIDEST = 5e6
+#: Square units of the CRS that a point may have to itself, before the header's bounds are doubted.
+_MOST_GROUND = 1e4
 #: A feature's name, and what the point formats call it.
 _ALIASES = {"scan_angle": ("scan_angle", "scan_angle_rank")}
 #: LAS 1.4 counts scan angles in steps of this many degrees.
@@ -109,6 +113,39 @@ def read_las_info(path: str | Path) -> LasInfo:
             dimensions=tuple(header.point_format.dimension_names),
             extra_dimensions=tuple(header.point_format.extra_dimension_names),
         )
+
+
+def read_placed_info(path: str | Path) -> LasInfo:
+    """Return what a cloud's header says, with bounds that can be.
+
+    Some programs write bounds of zero, or of the whole survey; then the points themselves are asked.
+
+    Raises:
+      DataError: as ``read_las_info`` and ``read_chunks``.
+    """
+    info = read_las_info(path)
+    size = np.subtract(info.maxs, info.mins)
+    if not info.points or ((size >= 0).all() and float(size[0] * size[1]) <= info.points * _MOST_GROUND):
+        return info
+    return measure_bounds(info)
+
+
+def measure_bounds(info: LasInfo) -> LasInfo:
+    """Return a cloud's header with the bounds of its points, whatever it says itself.
+
+    Raises:
+      DataError: the file is damaged.
+    """
+    chunks = [(chunk.xyz.min(0), chunk.xyz.max(0)) for chunk in read_chunks(info.path)]
+    low, high = np.min([c[0] for c in chunks], axis=0), np.max([c[1] for c in chunks], axis=0)
+    found = replace(info, mins=_triple(low), maxs=_triple(high))
+    if not (np.allclose(found.mins, info.mins, atol=1) and np.allclose(found.maxs, info.maxs, atol=1)):
+        _LOG.warning(
+            "%s: its header's bounds, %s to %s, are not those of its points, %s to %s; these are used",
+            info.path,
+            *(np.round(bounds, 1).tolist() for bounds in (info.mins, info.maxs, found.mins, found.maxs)),
+        )
+    return found
 
 
 def read_chunks(

@@ -269,9 +269,8 @@ def _set_compression(layout: _Layout, compress: bool) -> bytes | None:
     """Give the layout the LASzip VLR that its points are written with; return its data."""
     import lazrs
 
-    copc = layout.find(("copc", 1))
-    if copc is not None:  # its index names bytes of the other file
-        del layout.vlrs[copc]
+    # COPC's index names bytes of the other file; its extents are written by some programs only.
+    layout.vlrs = [(head, body) for head, body in layout.vlrs if head[2:18].split(b"\0")[0] != b"copc"]
     index = layout.find(_LASZIP)
     extra = layout.record_bytes - _RECORD_BYTES[layout.point_format]
     raw_format = layout.point_format

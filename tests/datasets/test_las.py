@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from geomm.datasets.las import LasClouds
+from geomm.datasets.point_store import open_store
 from geomm.errors import DataError
 from geomm.points import PointSpec
 from geomm.structures import IGNORE_INDEX
@@ -154,3 +155,15 @@ def test_values_that_are_no_numbers_are_named(tmp_path):
     cloud.write(str(path))
     with pytest.raises(DataError, match="quality holds values that are no numbers"):
         source_of(path, tmp_path / "cache", features=["quality"])
+
+
+def test_wrong_bounds_in_a_header_do_not_move_the_points(tmp_path):
+    xyz, codes = town()
+    path = write_cloud(tmp_path / "town.las", xyz, codes=codes, point_format=6)
+    right = open_store(str(path), ["intensity"], tmp_path / "a", cell_m=2.0)
+    data = bytearray(path.read_bytes())
+    data[179:227] = bytes(48)  # all bounds zero, as some programs leave them
+    path.write_bytes(data)
+    left = open_store(str(path), ["intensity"], tmp_path / "b", cell_m=2.0)
+    assert (left.rows, left.cols, left.origin) == (right.rows, right.cols, right.origin)
+    np.testing.assert_array_equal(left.xyz, right.xyz)

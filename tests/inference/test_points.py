@@ -249,3 +249,49 @@ def test_the_config_lists_the_options_with_their_defaults():
         inference_options({"confidense": True}, "point_cloud")
     with pytest.raises(ConfigError, match="expected 0 to 9"):
         PointOptions(overlap_m=9.5).blocks(make_spec())
+
+
+@pytest.mark.parametrize("wrong", ["zero", "half", "continent"])
+def test_a_header_with_wrong_bounds_changes_nothing(tmp_path, wrong, caplog):
+    xyz, codes = town()
+    path = write_cloud(tmp_path / "town.las", xyz, codes=codes, point_format=6)
+    true = laspy.read(classify(path, tmp_path / "true").outputs[0])
+    write_bounds(path, wrong)
+    found = laspy.read(classify(path, tmp_path / "out").outputs[0])
+    np.testing.assert_array_equal(found.classification, true.classification)
+    assert "its header's bounds" in caplog.text
+    assert (found.header.maxs == laspy.read(path).header.maxs).all()  # the header stays as it was
+
+
+def write_bounds(path, wrong):
+    """Change the bounds in a LAS header (LAS 1.4 R15, table 3): max x, min x, max y, min y, max z, min z."""
+    data = bytearray(path.read_bytes())
+    bounds = np.frombuffer(bytes(data[179:227]), "<f8").copy()
+    middle = (bounds[0::2] + bounds[1::2]) / 2
+    if wrong == "zero":
+        bounds[:] = 0
+    elif wrong == "half":
+        bounds[0::2] = middle
+    else:
+        bounds[0::2] += 1e6
+    data[179:227] = bounds.tobytes()
+    path.write_bytes(data)
+
+
+def test_a_resumed_run_keeps_the_bounds_that_it_measured(tmp_path):
+    xyz, codes = town()
+    path = write_cloud(tmp_path / "town.las", xyz, codes=codes, point_format=6)
+    write_bounds(path, "half")
+    whole = laspy.read(classify(path, tmp_path / "whole", region_points=500).outputs[0])
+    calls = []
+
+    def breaking(batch):
+        calls.append(1)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return by_height(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        classify(path, tmp_path / "out", score=breaking, region_points=500)
+    resumed = laspy.read(classify(path, tmp_path / "out", region_points=500).outputs[0])
+    np.testing.assert_array_equal(resumed.classification, whole.classification)

@@ -93,6 +93,7 @@ def test_a_copc_becomes_a_plain_laz(tmp_path):
     path = cloud(tmp_path / "a.laz", point_format=6)
     whole = laspy.read(path)
     whole.vlrs.insert(0, laspy.VLR("copc", 1, "info", b"\0" * 160))
+    whole.vlrs.append(laspy.VLR("copc", 10000, "extents", b"\0" * 16))
     whole.evlrs = laspy.vlrs.vlrlist.VLRList(
         [laspy.VLR("copc", 1000, "", b"\0" * 64), laspy.VLR("me", 7, "", b"y")]
     )
