@@ -251,7 +251,7 @@ def show(runs: Sequence[Run], written: Sequence[Path]) -> None:
         table = Table(
             title=f"Leaderboard by {', '.join(sorted(names)) or 'nothing: no run finished'}, {task}"
         )
-        hidden = ("task", "metric", "config", "package", "figures")
+        hidden = ("task", "score", "metric", "config", "package", "figures")
         lines = rows(mine)
         columns = [c for c in dict.fromkeys(k for row in lines for k in row) if c not in hidden]
         for column in columns:

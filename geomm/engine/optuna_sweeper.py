@@ -24,7 +24,7 @@ from geomm.engine.run_folder import read_failure, read_metrics
 from geomm.engine.sweep_folder import SWEEP_FILE
 from geomm.errors import ConfigError, GeommError, Problem, did_you_mean
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("HYDRA")
 #: The values of a trial, kept in its run's folder.
 TRIAL_FILE = "trial.json"
 #: Names of samplers and the classes of Optuna behind them.
@@ -83,7 +83,11 @@ class OptunaSearch(Sweeper):
         while len(done) < self.n_trials:
             batch = range(len(done), min(len(done) + self.n_jobs, self.n_trials))
             study = self._study(optuna, done)
-            values = [self._known(folder, trial, space) or self._ask(study, space) for trial in batch]
+            values = []
+            for trial in batch:
+                study.sampler = self._sampler(optuna, trial)
+                asked = self._ask(study, space)  # in any case: the trial is then known to be running
+                values.append(self._known(folder, trial, space) or asked)
             for trial, chosen in zip(batch, values, strict=True):
                 _keep(folder / self._subdir(trial), chosen)
             waiting = [trial for trial in batch if _outcome(folder / self._subdir(trial)) is None]

@@ -17,7 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("HYDRA")
 
 
 class RaySpread(Launcher):

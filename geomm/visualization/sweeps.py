@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from geomm.visualization.canvas import new_figure
 
@@ -59,6 +60,9 @@ def _draw(axis: Any, given: Sequence[Any], values: Any, best: int | None, links:
         low, high = places.min(), places.max()
         if low > 0 and high / low >= _LOG_FROM:
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1e4 else (1,)))
+            axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         labels = sorted({str(value) for value in given})
         places = np.array([labels.index(str(value)) for value in given], float)

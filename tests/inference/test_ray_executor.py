@@ -1,4 +1,4 @@
-"""A Ray cluster's workers make the same map as one process, to the byte, and a lost worker's share is done again."""
+"""Ray's workers make the map that one process makes, to the byte; a lost worker's share is done again."""
 
 import os
 import signal

@@ -1,8 +1,8 @@
 """Map inference over workers of a Ray cluster on this machine, one thread each, against one worker.
 
-A scene is mapped by geomm's U-Net over ResNet-18, which is bound by compute. Every contestant runs in a process
-of its own, in turns; wall time is that of the call on a cluster that has mapped a small scene before. `local` is
-the same in one process without Ray. The maps are compared to the byte.
+A scene is mapped by geomm's U-Net over ResNet-18, which is bound by compute. Every contestant runs in a
+process of its own, in turns; wall time is that of the call on a cluster that has mapped a small scene before.
+`local` is the same in one process without Ray. The maps are compared to the byte.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     scene, small = (make_scene(options.cache, edge) for edge in (options.size, 512))
     names = {"local": 0, "1 worker": 1, f"{options.workers} workers": options.workers}
     print(
-        f"U-Net over ResNet-18, {options.size} x {options.size} x 3 uint8, tiles of {options.tile_px} px, one "
-        f"thread a worker, {options.runs} rounds in turns, {os.cpu_count()} cores\n"
+        f"U-Net over ResNet-18, {options.size} x {options.size} x 3 uint8, tiles of {options.tile_px} px, "
+        f"one thread a worker, {options.runs} rounds in turns, {os.cpu_count()} cores\n"
     )
     seconds: dict[str, list[float]] = {name: [] for name in names}
     maps = set()

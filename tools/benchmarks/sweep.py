@@ -1,7 +1,7 @@
 """A sweep of two runs side by side (hydra/launcher=joblib) against one after the other, one thread each.
 
-Both are whole commands, from the start of Python to the leaderboard, in turns. The runs are the same to the seed,
-which is checked by their scores.
+Both are whole commands, from the start of Python to the leaderboard, in turns. The runs are the same to the
+seed, which is checked by their scores.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     print(
-        f"building footprints, U-Net over ResNet-18, {options.epochs} epochs of {options.windows} windows, two "
-        f"learning rates, one thread a run, {options.runs} rounds in turns, {os.cpu_count()} cores\n"
+        f"building footprints, U-Net over ResNet-18, {options.epochs} epochs of {options.windows} windows, "
+        f"two learning rates, one thread a run, {options.runs} rounds in turns, {os.cpu_count()} cores\n"
     )
     launchers = {
         "one after the other": [],

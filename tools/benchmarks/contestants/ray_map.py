@@ -1,4 +1,4 @@
-"""One contestant of the benchmark `ray`: `python ray_map.py '{"scene": …, "workers": 2}'`; 0 is without Ray."""
+"""One contestant of the benchmark `ray`: `python ray_map.py '{"scene": …, "workers": 2}'`, 0 for no Ray."""
 
 from __future__ import annotations
 
