@@ -111,7 +111,8 @@ def weights(folder):
 def test_two_processes_train_what_one_does_and_go_on(tiny, tmp_path, root):
     arguments = [
         *tiny, "loss=cross_entropy_dice", "schedule.policy=constant", "schedule.warmup=0",
-        "schedule.lr=0.003", "schedule.optimizer.type=SGD", "+schedule.optimizer.momentum=0.9", "dataset.windows_per_epoch=8",
+        "schedule.lr=0.003", "schedule.optimizer.type=SGD",
+        "+schedule.optimizer.momentum=0.9", "dataset.windows_per_epoch=8",
     ]  # fmt: skip
     one, two = tmp_path / "one", tmp_path / "two"
     done = tool(root, *arguments, f"work_dir={one}", "schedule.epochs=2")

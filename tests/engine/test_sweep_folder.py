@@ -89,6 +89,6 @@ def test_another_sweep_does_not_mix_with_one_that_is_there(tmp_path):
     OmegaConf.save({"hydra": {"overrides": {"task": ["++" + choices[0], choices[1]]}}}, tmp_path / SWEEP_FILE)
     check_same_sweep([choices[1], choices[0], "hydra/launcher=joblib"])
     with pytest.raises(
-        ConfigError, match="holds another sweep .not in both: schedule.lr=1e-3,1e-2, schedule.lr=5"
+        ConfigError, match=r"holds another sweep .not in both: schedule.lr=1e-3,1e-2, schedule.lr=5"
     ):
         check_same_sweep(["schedule.lr=5", choices[1]])
