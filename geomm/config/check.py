@@ -27,7 +27,6 @@ from geomm.config.compose import compose, hydra_session, plugin_config_dirs
 from geomm.config.rules import rule_problems
 from geomm.errors import Problem, did_you_mean
 
-
 #: Launchers and sweepers that need more than geomm itself: the module, and the extra that brings it.
 _NEEDS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweeps"),
