@@ -34,6 +34,8 @@ def connect(address: str | None = None, *, cpus: int | None = None) -> Any:
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         _let_workers_import()
+        # Ray makes its workers yield to everything else; here they do what the command itself would.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     else:
         options["address"] = address

@@ -2,7 +2,8 @@
 
 A scene is mapped by geomm's U-Net over ResNet-18, which is bound by compute. Every contestant runs in a
 process of its own, in turns; wall time is that of the call on a cluster that has mapped a small scene before.
-`local` is the same in one process without Ray. The maps are compared to the byte.
+`local` is the same in one process without Ray.
+The maps are compared to the byte.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     make_scene = runpy.run_path(str(HERE / "inference.py"), run_name="scenes")["make_scene"]
     scene, small = (make_scene(options.cache, edge) for edge in (options.size, 512))
-    names = {"local": 0, "1 worker": 1, f"{options.workers} workers": options.workers}
+    names = {"1 worker": 1, f"{options.workers} workers": options.workers}
+    if options.local:
+        names["local"] = 0
     print(
         f"U-Net over ResNet-18, {options.size} x {options.size} x 3 uint8, tiles of {options.tile_px} px, "
         f"one thread a worker, {options.runs} rounds in turns, {os.cpu_count()} cores\n"
@@ -54,10 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmark.py ray", description=__doc__)
-    parser.add_argument("--size", type=int, default=3072, help="edge of the scene, pixels")
+    parser.add_argument("--size", type=int, default=4096, help="edge of the scene, pixels")
     parser.add_argument("--tile-px", type=int, default=256)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--local", action="store_true", help="also in one process without Ray")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "geomm" / "benchmark"
     parser.add_argument("--cache", type=Path, default=cache)
     return parser.parse_args(argv)
