@@ -1,4 +1,4 @@
-"""The commands ``geomm-train``, ``geomm-infer`` and ``geomm-export``, and what ``tools/`` calls.
+"""The commands ``geomm-train``, ``geomm-infer``, …, and what ``tools/`` calls.
 
 The command line is checked whole before Hydra runs it; a user's mistake is printed as plain lines,
 without a traceback, and ends with exit status 2 (config) or 1 (data, package, machine).
@@ -6,7 +6,6 @@ without a traceback, and ends with exit status 2 (config) or 1 (data, package, m
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +29,11 @@ def infer(argv: Sequence[str] | None = None) -> int:
 def export(argv: Sequence[str] | None = None) -> int:
     """Run ``geomm-export``; return the exit status."""
     return _main("export", sys.argv[1:] if argv is None else argv)
+
+
+def leaderboard(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-leaderboard``; return the exit status."""
+    return _main("leaderboard", sys.argv[1:] if argv is None else argv)
 
 
 def _main(root: str, argv: Sequence[str]) -> int:
@@ -59,11 +63,16 @@ def _main(root: str, argv: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> None:
+    rank = os.environ.get("RANK", "0")
+    who = "error" if rank == "0" else f"error in process {rank}"
     for line in message.splitlines():
-        sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"{who}: {line}\n")
 
 
 def _launch(root: str, argv: Sequence[str]) -> int:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # torch's remark that every parameter was used after all; read when torch is loaded.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from geomm.config.check import check
     from geomm.plugins import load_plugins, named_plugins
 
@@ -79,7 +88,20 @@ def _launch(root: str, argv: Sequence[str]) -> int:
     problems = [p for p in checked.problems if not (shows_only and "is required" in p.message)]
     if problems:
         raise ConfigError(problems)
-    return _run_hydra(root, [*flags, *checked.overrides], plugins)
+    if _sweeps(flags) and not shows_only:
+        from geomm.engine.sweep_folder import check_same_sweep
+
+        check_same_sweep(checked.overrides)
+    return _run_hydra(root, [*flags, *checked.overrides, *_of_other_processes()], plugins)
+
+
+def _sweeps(flags: Sequence[str]) -> bool:
+    return "-m" in flags or "--multirun" in flags
+
+
+def _of_other_processes() -> list[str]:
+    """Let the first of several processes (torchrun) alone make the folder of the run."""
+    return [] if os.environ.get("RANK", "0") == "0" else ["hydra.run.dir=.", "hydra.output_subdir=null"]
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -107,6 +129,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
         "train": train_job,
         "infer": infer_job,
         "export": export_job,
+        "leaderboard": leaderboard_job,
     }
     failures: list[GeommError | KeyboardInterrupt] = []
 
@@ -126,7 +149,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     try:
         # A bug's traceback is shown whole, not cut by Hydra.
         os.environ["HYDRA_FULL_ERROR"] = "1"
-        decorated(job if "-m" not in argv and "--multirun" not in argv else jobs[root])()
+        decorated(jobs[root] if _sweeps(argv) else job)()
     finally:
         sys.argv = before
     if failures:
@@ -152,19 +175,14 @@ def train_job(cfg: Any) -> float | None:
     from geomm.plugins import load_plugins
 
     load_plugins(config["plugins"])  # a sweep's worker is a new process
-    from geomm.engine.training import train as run
-
     if not sweeping:
+        from geomm.engine.training import train as run
+
         run(config)
         return None
-    try:
-        return run(config).score
-    except GeommError as error:
-        from geomm.engine.leaderboard import record_failure
+    from geomm.engine.sweep_folder import train_once
 
-        record_failure(config["work_dir"], str(error))
-        logging.getLogger("geomm").error("error: %s", error)
-        return float("nan")
+    return train_once(config)
 
 
 def infer_job(cfg: Any) -> None:
@@ -178,6 +196,17 @@ def infer_job(cfg: Any) -> None:
     if report.failed:
         rest = "; the others are done" if report.outputs else ""
         raise GeommError(f"{len(report.failed)} inputs could not be mapped, see above{rest}")
+
+
+def leaderboard_job(cfg: Any) -> None:
+    """The leaderboard of a folder of runs."""
+    from pathlib import Path
+
+    from geomm.config.compose import resolve
+    from geomm.engine.leaderboard import build
+
+    config = resolve(cfg)
+    build(Path(config["runs"]), Path(config["output"]) if config["output"] else None)
 
 
 def export_job(cfg: Any) -> None:

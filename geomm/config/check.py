@@ -7,6 +7,7 @@ the first mistake and this must not.
 from __future__ import annotations
 
 import copy
+import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ from omegaconf.errors import OmegaConfBaseException
 from geomm.config.compose import compose, hydra_session, plugin_config_dirs
 from geomm.config.rules import rule_problems
 from geomm.errors import Problem, did_you_mean
+
+#: Launchers and sweepers that need more than geomm itself: the module, and the extra that brings it.
+_NEEDS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "sweeps"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "sweeps"),
+    "ray": ("ray", "ray"),
+    "optuna": ("optuna", "sweeps"),
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,10 @@ class _Groups:
     def problems(self, chosen: Sequence[Override]) -> list[Problem]:
         found = []
         for override in chosen:
+            lacking = _lacking(override)
+            if lacking is not None:
+                found.append(lacking)
+                continue
             options = self._options.get(_key(override))
             if options is None:
                 options = self._listed(_key(override))
@@ -149,6 +162,15 @@ class _Groups:
                         )
                     )
         return found
+
+
+def _lacking(override: Override) -> Problem | None:
+    """Return what a launcher or sweeper lacks that is not installed."""
+    value = _choices(override)[0] if _key(override).startswith("hydra/") and _choices(override) else None
+    module, extra = _NEEDS.get(str(value), (None, None))
+    if module is None or importlib.util.find_spec(module) is not None:
+        return None
+    return Problem(_key(override), f"{value} is not installed: pip install 'geomm[{extra}]'")
 
 
 def _first_choice(override: Override) -> str:

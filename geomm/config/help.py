@@ -17,7 +17,8 @@ geomm-train: train a model on geospatial data and write one model package.
 Choose parts by name (head=unet) and values by path (schedule.epochs=50).
 
   --cfg job         print the whole run without starting it
-  -m, --multirun    run every combination of the comma-separated choices
+  -m, --multirun    run every combination of the comma-separated choices; hydra/launcher=joblib, slurm
+                    or ray runs them side by side, hydra/sweeper=optuna looks for the best
   resume=true       go on after an interruption, in the same work_dir
   plugins=[mine]    load your own module of backbones, heads, datasets, …
 
@@ -40,6 +41,13 @@ geomm-export: a package's model for phones, browsers and other runtimes, checked
   python tools/export.py model=model.dlpk format=litert output=out/      (pip install 'geomm[litert]')
 
 Beside the model: labels.txt, spec.json and a README.md that says what goes in and comes out.
+""",
+    "leaderboard": """\
+geomm-leaderboard: the runs of any folder as tables with plots, by task, the best first.
+
+  python tools/leaderboard.py runs=runs/sweep
+
+Writes leaderboard.csv and leaderboard.html, whose rows lead to configs, packages and figures.
 """,
 }
 

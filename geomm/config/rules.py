@@ -132,6 +132,12 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.region_points": Number(1000, whole=True),
         "inference.confidence": Flag(),
         "inference.neighbours": Flag(),
+        "inference.ray.workers": Number(1, whole=True, optional=True),
+        "inference.ray.cpus": Number(0, above=True),
+        "inference.ray.gpus": Number(0),
+        "inference.ray.rows": Number(1, whole=True, optional=True),
+        "inference.ray.retries": Number(0, whole=True),
+        "inference.stac": Choice(("auto", True, False)),
         "inference.tile_px": Number(1, 65536, whole=True, words=("auto",), optional=True),
         "inference.overlap_px": Number(0, 65536, whole=True, words=("auto",), optional=True),
         "inference.margin_px": Number(0, 32768, whole=True),
@@ -167,6 +173,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.draw_scores": Flag(),
         "inference.line_px": Number(1, 100, whole=True, optional=True),
     },
+    "leaderboard": {},
     "export": {
         "format": Choice(("onnx", "torchscript", "litert")),
         "window_px": Number(1, 16384, whole=True, optional=True),
@@ -200,6 +207,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         "inference.features",
     ),
     "export": ("model",),
+    "leaderboard": ("runs",),
 }
 
 

@@ -19,6 +19,7 @@ from geomm.errors import ConfigError, DataError, Problem
 from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster_info import RasterInfo, read_info
+from geomm.io.stac import place_items
 from geomm.io.vector import VectorLabels, read_layer
 from geomm.registry import DATASETS
 
@@ -110,7 +111,7 @@ class Footprints(CropSource):
         files = expand(labels, (*VECTOR_ENDINGS, *_BOX_ENDINGS))
         pictures = []
         on_scenes = 0
-        for scene in expand(images):
+        for scene in expand(place_items(images, bands=self.bands)):
             try:
                 info = read_info(scene)
                 features = self._features(pair(scene, files), info)

@@ -25,6 +25,7 @@ from geomm.datasets.scene_files import OpenScene, Paths, check_alike
 from geomm.datasets.targets import MaskTarget, SceneTarget
 from geomm.datasets.windows import BlockWindows, Scene
 from geomm.errors import DataError
+from geomm.io.stac import place_items
 from geomm.registry import DATASETS
 from geomm.structures import RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
@@ -158,7 +159,9 @@ class GeoTiffScenes:
             scene
             for role, (scenes, their_labels) in enumerate(roles)
             if scenes is not None
-            for scene in self.target.open(scenes, their_labels, skip_errors=self.skip_errors, role=role)
+            for scene in self.target.open(
+                place_items(scenes, bands=self.bands), their_labels, skip_errors=self.skip_errors, role=role
+            )
         ]
 
     def _scan_all(

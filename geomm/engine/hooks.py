@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import get_rank, is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from geomm.engine.run_folder import BEST, LAST
 from geomm.registry import HOOKS
 
-LAST = "last.pth"
-BEST = "best.pth"
+__all__ = ["BEST", "LAST", "EpochCheckpointHook", "EpochSeedHook", "FreezeHook", "save_checkpoint"]
 _STATE = "geomm_best"
 
 
@@ -35,7 +35,8 @@ class EpochSeedHook(Hook):
         self.seed = seed
 
     def before_train_epoch(self, runner: Runner) -> None:
-        state = np.random.SeedSequence([self.seed, runner.epoch]).generate_state(1)
+        rank = get_rank()  # of several processes each drops other units, of other samples
+        state = np.random.SeedSequence([self.seed, runner.epoch, *([rank] if rank else [])]).generate_state(1)
         seed = int(state[0])
         random.seed(seed)
         np.random.seed(seed)
@@ -66,6 +67,11 @@ class EpochCheckpointHook(Hook):
         """Best score so far (``score``), its ``epoch``, and ``waited`` validations since."""
         info = runner.message_hub.runtime_info
         return dict(info.get(_STATE) or {"score": None, "epoch": 0, "waited": 0})
+
+    def before_train(self, runner: Runner) -> None:
+        # A run that was killed after it stopped early has nothing left to train.
+        if self.patience is not None and self.state(runner)["waited"] >= self.patience:
+            runner.train_loop.stop_training = True
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if not runner.geomm_training:

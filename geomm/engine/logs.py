@@ -10,15 +10,20 @@ from pathlib import Path
 
 
 @contextmanager
-def log_to(file: Path | None = None) -> Iterator[None]:
-    """Send the ``geomm`` logger to stderr, and to ``file``, for as long as the context lasts."""
+def log_to(file: Path | None = None, *, quiet: bool = False) -> Iterator[None]:
+    """Send the ``geomm`` logger to stderr, and to ``file``, for as long as the context lasts.
+
+    Args:
+      file: appended to.
+      quiet: errors alone, where another process says the rest.
+    """
     logger = logging.getLogger("geomm")
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(logging.FileHandler(file, encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
     for handler in handlers:
         logger.addHandler(handler)

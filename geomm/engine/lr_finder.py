@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from geomm.engine.distributed import over_processes
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def find_lr(
     lowest: float = 1e-6,
     highest: float = 1.0,
     steps: int = 80,
+    device: torch.device | None = None,
 ) -> LrFinding:
     """Run the range test on a copy of the model.
 
@@ -54,8 +58,9 @@ def find_lr(
       lowest: first rate.
       highest: last rate, reached after ``steps`` steps unless the loss blows up before.
       steps: how many batches to spend.
+      device: where the model is; the CPU where not given.
     """
-    trial: Any = copy.deepcopy(model).train()
+    trial: Any = over_processes(copy.deepcopy(model).train(), device or torch.device("cpu"))
     wrapper = _wrapper(trial, {**optimizer, "lr": lowest})
     factor = (highest / lowest) ** (1 / max(steps - 1, 1))
     lrs: list[float] = []

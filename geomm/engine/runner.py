@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
@@ -20,6 +21,7 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from geomm.engine.distributed import agreed, over_processes, spread
 from geomm.engine.hooks import BEST, LAST, EpochCheckpointHook, EpochSeedHook, save_checkpoint
 from geomm.engine.progress import ProgressHook
 from geomm.errors import GeommError
@@ -54,9 +56,7 @@ class TrainingRunner(Runner):
         """Do nothing: the run's config.yaml is written before."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
-        if self.distributed:
-            return super().wrap_model(model_wrapper_cfg, model)
-        return model.to(self.device)
+        return over_processes(model, self.device)
 
     def train_interruptibly(self) -> bool:
         """Train; return whether Ctrl-C ended it. A checkpoint is left either way."""
@@ -89,9 +89,10 @@ class TrainingRunner(Runner):
     def load_best(self) -> None:
         """Load the best checkpoint's weights, where one was saved."""
         file = Path(self.work_dir) / BEST
-        if file.is_file():
+        if is_main_process() and file.is_file():
             state = torch.load(file, map_location="cpu", weights_only=False)["state_dict"]
             self.bare_model.load_state_dict(state)
+        spread(self.bare_model)
 
     def evaluate(self, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
         """Run an evaluation outside training; the metric objects keep what they accumulated."""
@@ -110,13 +111,19 @@ class TrainingRunner(Runner):
 
 def evaluate(model: Any, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
     """Run a model over a loader and return every metric's results."""
-    evaluator = Evaluator(list(metrics))
+    evaluator = Evaluator([collected(metric) for metric in metrics])
     model = model.eval()
     with torch.inference_mode():
         for batch in loader:
             evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
     results = evaluator.evaluate(len(loader.dataset))  # type: ignore[arg-type]
     return {key: float(value) for key, value in results.items()}
+
+
+def collected(metric: BaseMetric) -> BaseMetric:
+    """Let a metric collect what several processes found by messages, not by files in a shared folder."""
+    metric.collect_device = "gpu" if is_distributed() else "cpu"
+    return metric
 
 
 def make_runner(
@@ -133,10 +140,9 @@ def make_runner(
     """Build the Runner of a run: loops, optimizer, schedule, hooks, trackers, resume."""
     folder = Path(config["work_dir"])
     last = folder / LAST
-    resume = bool(config["resume"])
-    if resume and not last.is_file():
+    resume = agreed(bool(config["resume"]) and last.is_file())
+    if config["resume"] and not resume:
         _LOG.warning("resume=true: %s is not there yet, so the run starts from the beginning", last)
-        resume = False
     TrainingRunner.device = device
     validates = len(val_loader.dataset) > 0  # type: ignore[arg-type]
     if not validates:
@@ -148,7 +154,7 @@ def make_runner(
         work_dir=str(folder),
         train_dataloader=train_loader,
         val_dataloader=val_loader,
-        val_evaluator=Evaluator(metrics),
+        val_evaluator=Evaluator([collected(metric) for metric in metrics]),
         train_cfg={
             "type": "EpochBasedTrainLoop",
             "max_epochs": schedule["epochs"],
@@ -168,7 +174,7 @@ def make_runner(
             "type": "Visualizer",
             "vis_backends": list((config["tracking"] or {}).get("backends", {}).values()) or None,
         },
-        launcher="pytorch" if "RANK" in os.environ and "WORLD_SIZE" in os.environ else "none",
+        launcher="pytorch" if is_distributed() else "none",
         resume=resume,
         load_from=str(last) if resume else None,
         randomness={"seed": config["seed"]},

@@ -15,10 +15,12 @@ import torch
 from mmengine.dist import is_main_process
 
 from geomm.engine.at_once import AtOnceRunner
+from geomm.engine.distributed import agreed, gathered, in_turns, joined, local_rank, process_count, share_of
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import run_rounds
+from geomm.engine.run_folder import METRICS_FILE, write_config
 from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
@@ -55,11 +57,14 @@ def train(config: dict[str, Any]) -> TrainingResult:
     from geomm.config.arguments import check_arguments
 
     check_arguments(config)
-    folder = Path(config["work_dir"])
-    _prepare_folder(folder, config)
-    with log_to(folder / "train.log"):
-        rounds = run_rounds(config, folder, _train_round)
-        return _Run(config, folder, rounds).train()
+    with joined(choose_device(config["runtime"]["device"])):
+        # Without a name of the user's it is that of the moment at which each process began.
+        config = {**config, "work_dir": agreed(config["work_dir"])}
+        folder = Path(config["work_dir"])
+        _prepare_folder(folder, config)
+        with log_to(folder / "train.log" if is_main_process() else None, quiet=not is_main_process()):
+            rounds = run_rounds(config, folder, _train_round)
+            return _Run(config, folder, rounds).train()
 
 
 def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -68,13 +73,10 @@ def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
-    import yaml
-
-    folder.mkdir(parents=True, exist_ok=True)
     if is_main_process():
-        plain = json.loads(json.dumps(config, default=list))
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-        (folder / "config.yaml").write_text(text, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(folder, config)
+    gathered(None)  # the others find the folder
 
 
 class _Run:
@@ -93,7 +95,7 @@ class _Run:
     def train(self) -> TrainingResult:
         started = time.monotonic()
         self._set_up_torch()
-        self.spec = self.source.prepare(self.folder / "cache")
+        self.spec = in_turns(lambda: self.source.prepare(self.folder / "cache"))
         torch.manual_seed(self.config["seed"])
         self.model = self.task.build_model(self.config, self.spec).to(self.device)
         self._log_start()
@@ -103,10 +105,11 @@ class _Run:
             if not hasattr(self.model, "fit_at_once"):
                 self._resolve_lr()
         else:
-            self.schedule |= {"lr": 0.0, "batch_size": 1}
+            self.schedule |= {"lr": 0.0, "batch_size": process_count()}
         runner = self._make_runner()
         interrupted = runner.train_interruptibly()
         metrics = self._finish(runner, time.monotonic() - started, interrupted)
+        gathered(None)  # none leaves before the package is written
         package = self.folder / "model.dlpk"
         if interrupted:
             _LOG.info("go on with resume=true work_dir=%s", self.folder)
@@ -140,7 +143,7 @@ class _Run:
     def _resolve_batch_size(self) -> None:
         if self.schedule["batch_size"] != "auto":
             return
-        size = self.task.cpu_batch_size
+        size, processes = self.task.cpu_batch_size, process_count()
         if self.device.type == "cuda":
             from geomm.engine.batch_size import largest_batch
 
@@ -148,7 +151,9 @@ class _Run:
             size = largest_batch(
                 self.model, lambda n: self.task.collate([data[i % len(data)] for i in range(n)])
             )
-            size = min(size, len(data))
+            size = min(*gathered(size * processes), len(data), size * processes)
+        # Of all processes together, an even share for each.
+        size = -(-size // processes) * processes
         self.schedule["batch_size"] = size
         _LOG.info("batch size auto: %d", size)
 
@@ -161,20 +166,24 @@ class _Run:
         else:
             _LOG.info("learning-rate range test: a few dozen steps on a copy of the model")
             batches = endless(self._loader("train", in_process=True))
-            finding = find_lr(self.model, batches, self.schedule["optimizer"])
-            finding.save(file)
-            from geomm.visualization.curves import draw_lr_finder
-
-            figures = self.folder / "figures"
-            figures.mkdir(exist_ok=True)
-            draw_lr_finder(finding.lrs, finding.losses, finding.lr, figures / "lr_finder.png")
+            finding = find_lr(self.model, batches, self.schedule["optimizer"], device=self.device)
+            if is_main_process():
+                self._keep_finding(finding, file)
         self.schedule["lr"] = finding.lr
         _LOG.info("learning rate auto: %.2e (%s)", finding.lr, finding.reason)
+
+    def _keep_finding(self, finding: LrFinding, file: Path) -> None:
+        from geomm.visualization.curves import draw_lr_finder
+
+        finding.save(file)
+        figures = self.folder / "figures"
+        figures.mkdir(exist_ok=True)
+        draw_lr_finder(finding.lrs, finding.losses, finding.lr, figures / "lr_finder.png")
 
     def _loader(self, split: str, *, in_process: bool = False) -> Any:
         return build_loader(
             self.source.split(split),
-            batch_size=self.schedule["batch_size"],
+            batch_size=share_of(self.schedule["batch_size"]),
             workers=0 if in_process else self.runtime["workers"],
             collate=self.task.collate,
             shuffle=split == "train",
@@ -226,6 +235,7 @@ class _Run:
             },
             "best_epoch": best["epoch"],
             "epochs": runner.epoch,
+            "interrupted": interrupted,
             "lr": self.schedule["lr"],
             "batch_size": self.schedule["batch_size"],
             "seed": self.config["seed"],
@@ -246,7 +256,6 @@ class _Run:
         from geomm.packaging import save_package
         from geomm.visualization.curves import draw_curves
 
-        (self.folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
         history = runner.history()
@@ -265,6 +274,8 @@ class _Run:
             metrics=metrics,
             figures=figures,
         )
+        # Last: a run that has its metrics is whole.
+        (self.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
         found = metrics.get("val", {})
         headline = ", ".join(f"{key} {value:.4f}" for key, value in found.items() if "/" not in key)
         _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline or "not judged, without samples")
@@ -277,8 +288,10 @@ def choose_device(name: str) -> torch.device:
     Raises:
       GeommError: the device is not there.
     """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", local_rank()) if process_count() > 1 else torch.device("cuda")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:

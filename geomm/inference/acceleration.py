@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,39 @@ Seen = TypeVar("Seen")
 Model = Callable[[Tensor, Tensor], Seen]
 CPU_BATCH = 4
 _MOST = 128
+
+
+class OnDevice(Generic[Seen]):
+    """A model's function made fast for a device, which may travel to another machine and be made so there.
+
+    Args:
+      run: from raw pixels (B, C, h, w) and validity (B, h, w) bool; where it is a module's method, the
+        module is moved to the device.
+      wrap: from ``run`` and ``device=…`` to the fast function.
+      device: where it runs.
+    """
+
+    def __init__(
+        self, run: Callable[[Tensor, Tensor], Seen], wrap: Callable[..., Model[Seen]], device: torch.device
+    ) -> None:
+        self.run, self.wrap, self.device = run, wrap, device
+        if isinstance(owner := getattr(run, "__self__", None), torch.nn.Module):
+            owner.to(device)
+        self._fast = wrap(run, device=device)
+
+    def __call__(self, inputs: Tensor, valid: Tensor) -> Seen:
+        return self._fast(inputs, valid)
+
+    def on(self, device: torch.device) -> OnDevice[Seen]:
+        """Return the same function for another device."""
+        return OnDevice(self.run, self.wrap, device)
+
+    def __reduce__(self) -> Any:
+        # Without what was made for this device; weights travel as they lie in memory, so on the CPU.
+        owner = getattr(self.run, "__self__", None)
+        if isinstance(owner, torch.nn.Module):
+            owner.to("cpu")
+        return OnDevice, (self.run, self.wrap, torch.device("cpu"))
 
 
 def accelerate(score: Score, spec: RasterSpec, options: RasterOptions, device: torch.device) -> Score:

@@ -27,6 +27,7 @@ from geomm.inference.stream import stream
 from geomm.io.paths import RASTER_ENDINGS, expand
 from geomm.io.photos import PhotoTags, read_tags
 from geomm.io.raster_info import RasterInfo, read_info
+from geomm.io.stac import place_items
 from geomm.io.table_stream import RowReader, RowsLayout, geometries, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter
 from geomm.io.tables import credible_crs, find_tables, to_crs
@@ -207,7 +208,7 @@ def _open_scenes(
     inputs: str | Path | Sequence[str | Path], spec: ClassificationSpec, options: LabelOptions
 ) -> list[RasterInfo]:
     found, first = [], ""
-    for path in expand(inputs):
+    for path in expand(place_items(inputs, bands=spec.band_names, numbers=spec.bands)):
         try:
             info = read_info(path)
             check_scene(info, spec)

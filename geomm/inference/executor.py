@@ -2,33 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import abc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from geomm.inference.job import SceneJob
-from geomm.inference.rows import Score, consecutive, map_rows
-from geomm.inference.tiles import TileBatch
+from geomm.errors import ConfigError, did_you_mean
+from geomm.inference.acceleration import automatic_batch
+from geomm.inference.rows import consecutive
 from geomm.registry import EXECUTORS
+from geomm.structures import RasterSpec
+
+if TYPE_CHECKING:
+    from geomm.inference.options import RasterOptions
+
+#: Called with how many tiles were done.
+Done = Callable[[int], None]
 
 
-class Executor(Protocol):
-    """Computes the rows of a scene that are not written yet."""
+class RowJob(Protocol):
+    """What is to be computed of a scene, row of tiles by row of tiles, each into files of its own.
 
-    def run(
-        self, job: SceneJob, score: Score, device: torch.device, done: Callable[[TileBatch], None]
-    ) -> None:
-        """Return when every band of rows of the job is written."""
+    Any rows may be computed anywhere, in any order: the files are the same.
+    """
+
+    @property
+    def scene(self) -> str:
+        """Path of the input."""
+        ...
+
+    @property
+    def work(self) -> Path:
+        """Folder for the files of rows that are done."""
+        ...
+
+    def missing_rows(self) -> list[int]:
+        """Return the rows of tiles that are not done."""
+        ...
+
+    def files(self, row: int) -> list[Path]:
+        """Return the files of a row that is done."""
+        ...
+
+    def compute(self, rows: Sequence[int], model: Any, device: torch.device, done: Done | None) -> None:
+        """Compute consecutive rows of tiles and write their files."""
         ...
 
 
+class Executor(abc.ABC):
+    """Computes the rows of scenes that are not done yet.
+
+    Attributes:
+      at_once: scenes that are worth being computed at the same time.
+    """
+
+    at_once: int = 1
+
+    @classmethod
+    def from_options(cls, options: RasterOptions) -> Executor:
+        """Build the executor that ``inference.executor`` names."""
+        return cls()
+
+    def device(self, options: RasterOptions) -> torch.device:
+        """Return where models run."""
+        return options.resolve_device()
+
+    def batch_size(self, model: Any, spec: RasterSpec, tile_px: int, device: torch.device) -> int:
+        """Return the batch size where none is asked for."""
+        return automatic_batch(model, spec, tile_px, device)
+
+    @abc.abstractmethod
+    def run(self, job: RowJob, model: Any, device: torch.device, done: Done) -> None:
+        """Return when every row of the job is done.
+
+        Args:
+          job: what is computed.
+          model: from raw pixels (B, C, h, w) and validity (B, h, w) bool to what the job makes rows of.
+          device: of the model.
+          done: called with how many tiles were done.
+        """
+
+
 @EXECUTORS.register_module()
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Computes all rows in this process."""
 
-    def run(
-        self, job: SceneJob, score: Score, device: torch.device, done: Callable[[TileBatch], None]
-    ) -> None:
+    def run(self, job: RowJob, model: Any, device: torch.device, done: Done) -> None:
         for rows in consecutive(job.missing_rows()):
-            map_rows(job, rows, score, device=device, done=done)
+            job.compute(rows, model, device, done)
+
+
+def build_executor(options: RasterOptions) -> Executor:
+    """Build the executor that ``inference.executor`` names.
+
+    Raises:
+      ConfigError: there is none of that name.
+    """
+    from geomm.inference import ray_executor  # noqa: F401 - registers it
+
+    name = options.executor
+    known = {key.removesuffix("Executor").lower(): key for key in EXECUTORS.module_dict}
+    if name not in known:
+        raise ConfigError(f"inference.executor: unknown {name!r}; {did_you_mean(name, known)}")
+    kind: type[Executor] = EXECUTORS.get(known[name])
+    return kind.from_options(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,7 +68,19 @@ class SceneJob:
     def missing_rows(self) -> list[int]:
         """Return the rows of tiles whose pixels are not all written."""
         rows = range(len(self.grid.tops))
-        return [r for r in rows if not all(self.chunk(p, r).is_file() for p in self.layouts)]
+        return [row for row in rows if not all(file.is_file() for file in self.files(row))]
+
+    def files(self, row: int) -> list[Path]:
+        """Return the files of a finished row of tiles."""
+        return [self.chunk(product, row) for product in self.layouts]
+
+    def compute(
+        self, rows: Sequence[int], model: Any, device: torch.device, done: Callable[[int], None] | None
+    ) -> None:
+        """Compute and write consecutive rows of tiles."""
+        from geomm.inference.rows import map_rows
+
+        map_rows(self, rows, model, device=device, done=done)
 
     def bands(self, product: str) -> list[tuple[int, int, Path]]:
         """Return first row, height and file of every band of a product."""

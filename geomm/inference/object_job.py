@@ -16,7 +16,7 @@ from geomm.inference.object_merge import ObjectMerger
 from geomm.inference.object_options import ObjectOptions
 from geomm.inference.object_tiles import tile_candidates
 from geomm.inference.object_views import Detect
-from geomm.inference.rows import consecutive
+from geomm.inference.rows import counted
 from geomm.inference.stream import stream
 from geomm.inference.tiles import RasterTiles, Tile, TileBatch
 from geomm.inference.work import file_stamps, fingerprint, open_work
@@ -82,30 +82,28 @@ class ObjectJob:
         )
         open_work(self.work, mark, resume=options.resume)
 
-    def detect(
-        self, detect: Detect, *, pin: bool = False, done: Callable[[TileBatch], None] | None = None
-    ) -> None:
-        """Find the objects of the rows of tiles that are not done, and keep those of each row."""
-        for rows in consecutive(self.missing_rows()):
-            self._detect_rows(rows, detect, pin, done)
+    def files(self, row: int) -> list[Path]:
+        """Return the file of what a row of tiles found, as executors ask for it."""
+        return [self.chunk(row)]
 
-    def _detect_rows(
-        self, rows: Sequence[int], detect: Detect, pin: bool, done: Callable[[TileBatch], None] | None
+    def compute(
+        self, rows: Sequence[int], model: Detect, device: torch.device, done: Callable[[int], None] | None
     ) -> None:
+        """Find the objects of consecutive rows of tiles, and keep those of each row."""
         reader = RasterTiles(
             RasterReader(self.scene),
             self.grid,
             bands=self.spec.bands,
             batch_size=self.batch_size,
             rows=rows,
-            pin=pin,
+            pin=device.type == "cuda",
         )
         collected: list[Candidates] = []
 
         def predict(batch: TileBatch) -> list[Objects]:
             if batch.inputs is None or batch.valid is None:
                 return []
-            return detect(batch.inputs, batch.valid)
+            return model(batch.inputs, batch.valid)
 
         def write(seen: Seen) -> None:
             batch, objects = seen
@@ -115,7 +113,14 @@ class ObjectJob:
                 join(collected).save(self.chunk(last.row))
                 collected.clear()
 
-        stream(reader, predict, lambda batch, found: [(batch, found)], write, depth=_DEPTH, done=done)
+        stream(
+            reader,
+            predict,
+            lambda batch, found: [(batch, found)],
+            write,
+            depth=_DEPTH,
+            done=counted(done),
+        )
 
     def _placed(self, tile: Tile, objects: Objects) -> Candidates:
         options = self.options

@@ -52,8 +52,3 @@ class ObjectOptions(RasterOptions):
             raise ConfigError(
                 f"inference.format: unknown {self.format!r}; {did_you_mean(str(self.format), formats)}"
             )
-        if self.executor != "local":
-            raise ConfigError(
-                f"inference.executor: found {self.executor!r}; objects are found on this machine alone, "
-                "expected local"
-            )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
 from geomm.errors import ConfigError, DataError
-from geomm.inference.acceleration import automatic_batch
+from geomm.inference.acceleration import OnDevice
 from geomm.inference.candidates import Candidates
+from geomm.inference.executor import Executor, build_executor
 from geomm.inference.memory import reused_memory
 from geomm.inference.object_job import ObjectJob
 from geomm.inference.object_mosaic import Mosaic, fits_together
@@ -24,7 +26,8 @@ from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scenes import check_scene, find_scenes, output_names
 from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
 from geomm.io.raster import read_info
-from geomm.structures import Georeference, RasterSpec
+from geomm.io.stac_output import wants_item, write_item
+from geomm.structures import Georeference, Objects, RasterSpec
 
 _LOG = logging.getLogger("geomm")
 
@@ -59,7 +62,7 @@ def predict_objects(
     if options.threads:
         torch.set_num_threads(options.threads)
     target = _Target.of(Path(output), options)
-    scenes = find_scenes(inputs, target.folder)
+    scenes = find_scenes(options.scenes(inputs, spec), target.folder)
     target.folder.mkdir(parents=True, exist_ok=True)
     finder = _Finder(target, detect, spec, options, model_id)
     if _in_one_layer(scenes, target, options):
@@ -72,7 +75,8 @@ def predict_objects(
             return None
         return finder.map_scene(scene, name), _pixels(scene)
 
-    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error)
+    at_once = min(finder.executor.at_once, len(scenes))
+    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error, at_once=at_once)
 
 
 @dataclass(frozen=True)
@@ -146,14 +150,21 @@ class _Finder:
     spec: RasterSpec
     options: ObjectOptions
     model_id: str
+    #: Of scenes that are computed at once, one at a time is written.
+    writing: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def executor(self) -> Executor:
+        return build_executor(self.options)
 
     @cached_property
     def device(self) -> torch.device:
-        return self.options.resolve_device()
+        return self.executor.device(self.options)
 
     @cached_property
-    def fast_detect(self) -> Detect:
-        return accelerate_detect(self.detect, self.spec, self.options, self.device)
+    def fast_detect(self) -> OnDevice[list[Objects]]:
+        wrap = partial(accelerate_detect, spec=self.spec, options=self.options)
+        return OnDevice(self.detect, wrap, self.device)
 
     @cached_property
     def batch_size(self) -> int:
@@ -161,7 +172,7 @@ class _Finder:
         if given != "auto":
             return int(given)
         tile, _ = self.options.tiling(self.spec)
-        return automatic_batch(self.fast_detect, self.spec, tile, self.device)
+        return self.executor.batch_size(self.fast_detect, self.spec, tile, self.device)
 
     def is_done(self, name: str) -> bool:
         """Return whether a layer is there and nothing of its run was left to do."""
@@ -176,14 +187,21 @@ class _Finder:
         layer = self.target.layer(name)
         check_layer_target(layer, [scene])
         job = self.find(scene, self.target.work(name))
-        written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
-        if self.options.preview:
-            from geomm.visualization.object_preview import draw_object_preview
+        with self.writing:
+            written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
+            if self.options.preview:
+                from geomm.visualization.object_preview import draw_object_preview
 
-            picture = self.target.folder / f"{name}_preview.png"
-            written.append(draw_object_preview([scene], _chunks(job.merged()), self.spec, picture))
+                picture = self.target.folder / f"{name}_preview.png"
+                written.append(draw_object_preview([scene], _chunks(job.merged()), self.spec, picture))
+            self.describe(name, written, [scene])
         shutil.rmtree(job.work)
         return written
+
+    def describe(self, name: str, written: list[Path], scenes: Sequence[str]) -> None:
+        """Write the STAC item of results, where one is wanted, and add it to them."""
+        if wants_item(self.options.stac, scenes):
+            written.append(write_item(name, written, scenes, model_id=self.model_id))
 
     def find(self, scene: str, work: Path, source: int = 0) -> ObjectJob:
         """Find what a scene's tiles show; return the job, which has it in its folder."""
@@ -194,13 +212,13 @@ class _Finder:
         if len(missing) < total:
             _LOG.info("%s: going on, %d of %d rows of tiles are left", scene, len(missing), total)
         tiles = len(missing) * len(job.grid.lefts)
-        pin = self.device.type == "cuda"
+        shown, live = self.options.progress, self.executor.at_once == 1
         try:
             with (
                 reused_memory(self.device),
-                Progress(Path(scene).name, tiles, "tiles", shown=self.options.progress) as progress,
+                Progress(Path(scene).name, tiles, "tiles", shown=shown, live=live) as progress,
             ):
-                job.detect(self.fast_detect, pin=pin, done=lambda batch: progress.advance(len(batch.tiles)))
+                self.executor.run(job, self.fast_detect, self.device, progress.advance)
         except DataError:
             if len(job.missing_rows()) == total:  # nothing to go on from
                 shutil.rmtree(job.work)
@@ -257,6 +275,7 @@ def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> Pred
         unit="px",
         on_error=options.on_error,
         finish=lambda report: _write_mosaic(finder, mosaic, layer, report),
+        at_once=min(finder.executor.at_once, len(scenes)),
     )
     return found
 
@@ -273,5 +292,6 @@ def _write_mosaic(finder: _Finder, mosaic: Mosaic, layer: Path, report: Predicti
         written.append(
             draw_object_preview(shown, mosaic.merged(), finder.spec, picture, grid=mosaic.georeference)
         )
+    finder.describe(layer.stem, written, [mosaic.scenes[position] for position in mosaic.done()])
     shutil.rmtree(mosaic.work)
     report.outputs += written

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, GeommError
 from geomm.structures import RasterSpec
@@ -56,6 +57,26 @@ class RasterOptions(InferenceOptions):
     margin_px: int = 0
     tta: bool = False
     executor: str = "local"
+    ray: Mapping[str, Any] | None = None
+    assets: Sequence[str] | None = None
+    stac: bool | str = "auto"
+
+    def scenes(self, inputs: Any, spec: RasterSpec) -> Any:
+        """Put in the place of STAC files the rasters of their items, with the bands that the model reads.
+
+        Raises:
+          ConfigError: ``assets`` are more or fewer than the model's bands.
+          DataError: a STAC file or an item that cannot be used.
+        """
+        from geomm.io.stac import place_items
+
+        names = list(self.assets or spec.band_names)
+        if len(names) != len(spec.bands):
+            raise ConfigError(
+                f"inference.assets: found {len(names)} names, expected {len(spec.bands)}, one for each band "
+                f"that the model reads ({', '.join(spec.band_names)})"
+            )
+        return place_items(inputs, bands=names, numbers=spec.bands)
 
     def tiling(self, spec: RasterSpec) -> tuple[int, int]:
         """Return edge and overlap of tiles, pixels: twice the training window, a quarter shared.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 
-from geomm.errors import ConfigError, DataError, did_you_mean
-from geomm.inference.acceleration import accelerate, automatic_batch
-from geomm.inference.executor import Executor
+from geomm.errors import DataError
+from geomm.inference.acceleration import OnDevice, accelerate
+from geomm.inference.executor import Executor, build_executor
 from geomm.inference.job import SceneJob
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import RasterOptions
@@ -24,7 +25,7 @@ from geomm.inference.rows import Score
 from geomm.inference.scenes import check_scene, check_target, find_scenes, output_names
 from geomm.inference.work import open_work
 from geomm.io.raster import read_info
-from geomm.registry import EXECUTORS
+from geomm.io.stac_output import wants_item, write_item
 from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
@@ -59,21 +60,22 @@ def predict_rasters(
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(output)
-    scenes = find_scenes(inputs, folder)
+    scenes = find_scenes(options.scenes(inputs, spec), folder)
     folder.mkdir(parents=True, exist_ok=True)
     mapper = _Mapper(folder, score, spec, products, options, model_id)
     names = output_names(scenes)
+    at_once = min(mapper.executor.at_once, len(scenes))
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         scene, name = scenes[position], names[position]
         if options.skip_existing and mapper.is_done(name):
             return None
         with reused_memory(mapper.device):
-            written = mapper.map_scene(scene, name)
+            written = mapper.map_scene(scene, name, alone=at_once == 1)
         info = read_info(scene)
         return written, info.width * info.height
 
-    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error)
+    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error, at_once=at_once)
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,17 @@ class _Mapper:
     products: MapProducts
     options: RasterOptions
     model_id: str
+    #: Of scenes that are computed at once, one at a time is written.
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def device(self) -> torch.device:
-        return self.options.resolve_device()
+        return self.executor.device(self.options)
 
     @cached_property
-    def fast_score(self) -> Score:
-        return accelerate(self.score, self.spec, self.options, self.device)
+    def fast_score(self) -> OnDevice[torch.Tensor]:
+        wrap = partial(accelerate, spec=self.spec, options=self.options)
+        return OnDevice(self.score, wrap, self.device)
 
     @cached_property
     def batch_size(self) -> int:
@@ -101,22 +106,18 @@ class _Mapper:
         if given != "auto":
             return int(given)
         tile, _ = self.options.tiling(self.spec)
-        return automatic_batch(self.fast_score, self.spec, tile, self.device)
+        return self.executor.batch_size(self.fast_score, self.spec, tile, self.device)
 
     @cached_property
     def executor(self) -> Executor:
-        name = self.options.executor
-        known = {key.removesuffix("Executor").lower(): key for key in EXECUTORS.module_dict}
-        if name not in known:
-            raise ConfigError(f"inference.executor: unknown {name!r}; {did_you_mean(name, known)}")
-        return EXECUTORS.get(known[name])()  # type: ignore[no-any-return]
+        return build_executor(self.options)
 
     def is_done(self, name: str) -> bool:
         """Return whether a scene's map is there and nothing of its run was left to do."""
         return (self.folder / f"{name}.tif").is_file() and not self._work(name).exists()
 
-    def map_scene(self, scene: str, name: str) -> list[Path]:
-        """Map one scene and return the files written.
+    def map_scene(self, scene: str, name: str, *, alone: bool = True) -> list[Path]:
+        """Map one scene, ``alone`` or beside others, and return the files written.
 
         Raises:
           DataError: the scene cannot be read or does not suit the model.
@@ -132,15 +133,17 @@ class _Mapper:
         tiles = len(missing) * len(job.grid.lefts)
         shown = self.options.progress
         try:
-            with Progress(Path(scene).name, tiles, "tiles", shown=shown) as progress:
-                self.executor.run(
-                    job, self.fast_score, self.device, lambda batch: progress.advance(len(batch.tiles))
-                )
+            with Progress(Path(scene).name, tiles, "tiles", shown=shown, live=alone) as progress:
+                self.executor.run(job, self.fast_score, self.device, progress.advance)
         except DataError:
             if len(job.missing_rows()) == total:  # nothing to go on from
                 shutil.rmtree(job.work)
             raise
-        written = self.products.finish(job, name, self.folder)
+        with self.writing:
+            written = self.products.finish(job, name, self.folder)
+            if wants_item(self.options.stac, [scene]):
+                classes = job.layouts[next(iter(job.layouts))].classes
+                written.append(write_item(name, written, [scene], classes=classes, model_id=self.model_id))
         shutil.rmtree(job.work)
         return written
 

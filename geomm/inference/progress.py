@@ -20,16 +20,17 @@ class Progress:
       total: parts to do.
       unit: what the parts are, in the plural.
       shown: False says nothing.
+      live: False for lines on a terminal too, where several inputs are worked on at once.
     """
 
-    def __init__(self, name: str, total: int, unit: str, *, shown: bool = True) -> None:
-        self.name, self.total, self.unit, self.shown = name, total, unit, shown
+    def __init__(self, name: str, total: int, unit: str, *, shown: bool = True, live: bool = True) -> None:
+        self.name, self.total, self.unit, self.shown, self.live = name, total, unit, shown, live
         self.done = 0
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
         self._started = self._line_at = time.monotonic()
-        if self.shown and sys.stderr.isatty():
+        if self.shown and self.live and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (
                 BarColumn,

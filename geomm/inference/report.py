@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from geomm.errors import DataError
@@ -42,6 +44,7 @@ def predict_each(
     unit: str,
     on_error: str,
     finish: Callable[[PredictionReport], None] | None = None,
+    at_once: int = 1,
 ) -> PredictionReport:
     """Predict inputs one after the other, each complete or not at all, and say what was done.
 
@@ -53,15 +56,17 @@ def predict_each(
       unit: of the amount.
       on_error: ``skip`` goes on with the other inputs when one fails, ``raise`` stops.
       finish: called after the last input with the report so far, where inputs have a common result.
+      at_once: inputs that are predicted at the same time, where the work is done elsewhere.
 
     Raises:
       DataError: with ``on_error="raise"``, of the first input that fails.
     """
     started = time.monotonic()
     report = PredictionReport(unit=unit)
-    for position, name in enumerate(inputs):
+    results = _results(predict, len(inputs), at_once)
+    for name, result in zip(inputs, results, strict=True):
         try:
-            done = predict(position)
+            done = result()
         except DataError as error:
             if on_error == "raise":
                 raise
@@ -73,11 +78,28 @@ def predict_each(
         else:
             report.outputs += done[0]
             report.amount += done[1]
+    results.close()
     if finish is not None:
         finish(report)
     report.seconds = time.monotonic() - started
     say(report, what, len(inputs))
     return report
+
+
+def _results(
+    predict: Callable[[int], tuple[list[Path], int] | None], count: int, at_once: int
+) -> Generator[Callable[[], tuple[list[Path], int] | None], None, None]:
+    """Yield what gives each input's result, in order; several are worked on at once in threads."""
+    if at_once <= 1 or count <= 1:
+        for position in range(count):
+            yield partial(predict, position)
+        return
+    pool = ThreadPoolExecutor(at_once, thread_name_prefix="geomm-input")
+    try:
+        for future in [pool.submit(predict, position) for position in range(count)]:
+            yield future.result
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def say(report: PredictionReport, what: str, count: int) -> None:

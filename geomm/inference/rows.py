@@ -107,7 +107,7 @@ def map_rows(
     score: Score,
     *,
     device: torch.device,
-    done: Callable[[TileBatch], None] | None = None,
+    done: Callable[[int], None] | None = None,
 ) -> None:
     """Compute and write some consecutive rows of tiles.
 
@@ -120,7 +120,7 @@ def map_rows(
       score: from pixels (B, C, h, w) and validity (B, h, w) to values (B, K, h, w), of finer pixels
         where the products have a scale.
       device: where scores are merged.
-      done: called after each batch.
+      done: called after each batch with the number of its tiles.
     """
     grid = job.grid
     first = grid.first_row_reaching(rows[0])
@@ -147,7 +147,12 @@ def map_rows(
                 yield piece
 
     with torch.inference_mode():
-        stream(reader, predict, merge, writer.write, done=done, depth=4)
+        stream(reader, predict, merge, writer.write, done=counted(done), depth=4)
+
+
+def counted(done: Callable[[int], None] | None) -> Callable[[TileBatch], None] | None:
+    """Turn what takes a number of tiles into what takes the batch of them."""
+    return None if done is None else lambda batch: done(len(batch.tiles))
 
 
 def consecutive(rows: Sequence[int]) -> list[list[int]]:

@@ -26,6 +26,12 @@ def file_stamps(files: Sequence[str | Path]) -> list[Any]:
     return stamps
 
 
+def read_mark(folder: Path) -> str:
+    """Return the mark of a folder of finished parts, empty where there is none."""
+    note = folder / _NOTE
+    return note.read_text(encoding="utf-8") if note.is_file() else ""
+
+
 def open_work(folder: Path, mark: str, *, resume: bool) -> None:
     """Make a folder of finished parts; what a run with another mark left in it is thrown away.
 
@@ -34,8 +40,7 @@ def open_work(folder: Path, mark: str, *, resume: bool) -> None:
       mark: from ``fingerprint``, of all that decides what a part is.
       resume: False to throw away what is there in any case.
     """
-    note = folder / _NOTE
-    if not (resume and note.is_file() and note.read_text(encoding="utf-8") == mark):
+    if not (resume and read_mark(folder) == mark):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        note.write_text(mark, encoding="utf-8")
+        (folder / _NOTE).write_text(mark, encoding="utf-8")

@@ -14,23 +14,12 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.shutil import copy as copy_raster
 
+from geomm.io.raster_info import GDAL_TYPES
 from geomm.structures import ClassSpec, Georeference
 
 #: First row, height and file of each band of rows of a map.
 Rows = Sequence[tuple[int, int, Path]]
 
-_VRT_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "uint64": "UInt64",
-    "int64": "Int64",
-    "float32": "Float32",
-    "float64": "Float64",
-}
 #: LZW is read everywhere and packs classes as well as DEFLATE does in a quarter of the time.
 _COMPRESSION: dict[str, dict[str, str | int]] = {
     "bytes": {"COMPRESS": "LZW"},
@@ -147,7 +136,7 @@ def _vrt(rows: Rows, layout: MapLayout) -> str:
     described = "".join(f'<MDI key="{key}">{escape(text)}</MDI>' for key, text in tags.items())
     lines.append(f"<Metadata>{described}</Metadata>")
     for band, name in enumerate(layout.band_names, start=1):
-        lines.append(f'<VRTRasterBand dataType="{_VRT_TYPES[layout.dtype]}" band="{band}">')
+        lines.append(f'<VRTRasterBand dataType="{GDAL_TYPES[layout.dtype]}" band="{band}">')
         lines.append(f"<Description>{escape(name)}</Description>")
         if layout.nodata is not None:
             lines.append(f"<NoDataValue>{layout.nodata!r}</NoDataValue>")
@@ -167,7 +156,7 @@ def _vrt_source(band: int, first: int, height: int, path: Path, layout: MapLayou
         f'<SimpleSource><SourceFilename relativeToVRT="0">{name}</SourceFilename>'
         f"<SourceBand>{band}</SourceBand>"
         f'<SourceProperties RasterXSize="{layout.width}" RasterYSize="{height}" '
-        f'DataType="{_VRT_TYPES[layout.dtype]}" BlockXSize="{layout.width}" '
+        f'DataType="{GDAL_TYPES[layout.dtype]}" BlockXSize="{layout.width}" '
         f'BlockYSize="{min(_STRIP_ROWS, height)}"/>'
         f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="0" yOff="{first}" {size}/>'
         "</SimpleSource>"

@@ -25,6 +25,19 @@ GDAL_CACHE_MB = 64
 os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_MB))
 # Imagery without a place on the map is welcome; who needs a CRS says so in words of their own.
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+#: What GDAL calls the pixel types of numpy.
+GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+}
 #: Grids whose corners are nearer than this are the same, pixels.
 _SAME_PX = 0.01
 

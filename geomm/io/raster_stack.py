@@ -15,9 +15,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.vrt import WarpedVRT
 
 from geomm.errors import MissingCRSError
-from geomm.io.raster_info import RasterInfo, open_raster, read_info, same_crs, same_grid
-
-_TYPES = {"float32": "Float32", "float64": "Float64"}
+from geomm.io.raster_info import GDAL_TYPES, RasterInfo, open_raster, read_info, same_crs, same_grid
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,17 @@ class StackBand:
     axis: int | None = None
 
 
-def stack_rasters(bands: Sequence[StackBand], grid: RasterInfo, folder: Path, name: str) -> Path:
+@dataclass(frozen=True)
+class _Values:
+    """What a stack's pixels are: their type and the value of those without data."""
+
+    dtype: str
+    nodata: float | None
+
+
+def stack_rasters(
+    bands: Sequence[StackBand], grid: RasterInfo, folder: Path, name: str, *, keep_type: bool = False
+) -> Path:
     """Write a VRT whose bands are these, NaN where one has no data.
 
     The same sources give the same file to the byte, its time included as long as it is there, so that an
@@ -50,13 +58,14 @@ def stack_rasters(bands: Sequence[StackBand], grid: RasterInfo, folder: Path, na
       grid: whose pixels the stack has; rasters on other grids are warped as they are read.
       folder: for the VRT and its parts.
       name: of the VRT, without ending.
+      keep_type: where all rasters have one type and nodata value, and no other mask, the stack has them too.
 
     Raises:
       DataError: a raster cannot be opened.
       MissingCRSError: grids differ and one has no CRS.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dtype = _dtype(bands)
+    values = (_common_values(bands, grid) if keep_type else None) or _Values(_dtype(bands), float("nan"))
     lines = [
         f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">',
         *([f"<SRS>{escape(grid.georeference.crs)}</SRS>"] if grid.georeference.crs else []),
@@ -68,11 +77,11 @@ def stack_rasters(bands: Sequence[StackBand], grid: RasterInfo, folder: Path, na
         if band.path is None:
             source = _axis_source(band, grid, folder)
         else:
-            source = _source(band, grid, folder, dtype)
+            source = _source(band, grid, folder, values)
         lines += [
-            f'<VRTRasterBand dataType="{_TYPES[dtype]}" band="{number}">',
+            f'<VRTRasterBand dataType="{GDAL_TYPES[values.dtype]}" band="{number}">',
             f"<Description>{escape(band.name)}</Description>",
-            "<NoDataValue>nan</NoDataValue>",
+            *([] if values.nodata is None else [f"<NoDataValue>{values.nodata!r}</NoDataValue>"]),
             *source,
             "</VRTRasterBand>",
         ]
@@ -89,6 +98,44 @@ def _dtype(bands: Sequence[StackBand]) -> str:
     return "float32" if exact and all(band.axis is None for band in bands) else "float64"
 
 
+def _common_values(bands: Sequence[StackBand], grid: RasterInfo) -> _Values | None:
+    """Return the type and nodata value that all rasters of a stack have, None where they differ.
+
+    A raster on another grid, which may not cover all of it, needs a nodata value.
+    """
+    infos = [read_info(band.path) for band in bands if band.path is not None]
+    kinds = {(info.dtype, info.nodata) for info in infos}
+    if len(infos) < len(bands) or len(kinds) != 1:
+        return None
+    dtype, nodata = kinds.pop()
+    if nodata is None and any(info.masked or not same_grid(info, grid) for info in infos):
+        return None
+    return _Values(dtype, nodata)
+
+
+def copy_as_vrt(path: str, target: Path) -> Path:
+    """Write a VRT that stands for a raster under another name; return it.
+
+    It is as new as the raster, so that what was found in it is known to be of that version.
+
+    Raises:
+      DataError: the raster cannot be opened.
+    """
+    stat = Path(path).stat() if Path(path).exists() else None
+    if target.is_file() and stat is not None and target.stat().st_mtime_ns == stat.st_mtime_ns:
+        return target
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.vrt")
+    with open_raster(path) as source:
+        copy_raster(source, str(temporary), driver="VRT")
+    if stat is not None:
+        os.utime(temporary, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    elif target.is_file() and target.read_bytes() == temporary.read_bytes():
+        temporary.unlink()
+        return target
+    os.replace(temporary, target)
+    return target
+
+
 def _write_if_new(target: Path, text: str) -> None:
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         temporary = target.with_name(f"{target.name}.part")
@@ -96,15 +143,20 @@ def _write_if_new(target: Path, text: str) -> None:
         os.replace(temporary, target)
 
 
-def _source(band: StackBand, grid: RasterInfo, folder: Path, dtype: str) -> list[str]:
+def _source(band: StackBand, grid: RasterInfo, folder: Path, values: _Values) -> list[str]:
     path = str(band.path)
     info = read_info(path)
     stat = Path(path).stat() if Path(path).exists() else None
     changed = "" if stat is None else f"<!-- {stat.st_size} {stat.st_mtime_ns} -->"
     if same_grid(info, grid):
-        return [changed, *_band_source(str(Path(path).absolute()), band.band, info.nodata, info.masked)]
-    warped = _warp(path, info, band.resampling, grid, folder, dtype)
-    return [changed, *_band_source(str(warped.absolute()), band.band, float("nan"), False)]
+        return [changed, *_band_source(_located(path), band.band, info.nodata, info.masked)]
+    warped = _warp(path, info, band.resampling, grid, folder, values)
+    return [changed, *_band_source(str(warped.absolute()), band.band, values.nodata, False)]
+
+
+def _located(path: str) -> str:
+    """Return a path that holds from everywhere; what GDAL finds by other means is left as it is."""
+    return path if path.startswith("/vsi") or "://" in path else str(Path(path).absolute())
 
 
 def _band_source(path: str, band: int, nodata: float | None, masked: bool) -> list[str]:
@@ -117,15 +169,17 @@ def _band_source(path: str, band: int, nodata: float | None, masked: bool) -> li
     return ["<SimpleSource>", *place, "</SimpleSource>"]
 
 
-def _warp(path: str, info: RasterInfo, resampling: str, grid: RasterInfo, folder: Path, dtype: str) -> Path:
-    """Write a VRT of a whole raster on the grid, its pixels in ``dtype`` and NaN without data."""
+def _warp(
+    path: str, info: RasterInfo, resampling: str, grid: RasterInfo, folder: Path, values: _Values
+) -> Path:
+    """Write a VRT of a whole raster on the grid, its pixels of the stack's type and nodata value."""
     one, two = info.georeference.crs, grid.georeference.crs
     if (one is None) != (two is None):
         raise MissingCRSError(
             f"{path} and {grid.path} have different grids and one of them has no CRS; "
             "assign one (gdal_edit.py -a_srs EPSG:… FILE)"
         )
-    code = hashlib.sha256(f"{path}|{resampling}|{grid}".encode()).hexdigest()[:12]
+    code = hashlib.sha256(f"{path}|{resampling}|{grid}|{values}".encode()).hexdigest()[:12]
     target = folder / f"warped_{code}.vrt"
     if target.is_file():
         return target
@@ -141,8 +195,8 @@ def _warp(path: str, info: RasterInfo, resampling: str, grid: RasterInfo, folder
             height=grid.height,
             resampling=rasterio.enums.Resampling[resampling],
             src_nodata=info.nodata,
-            nodata=float("nan"),
-            dtype=dtype,
+            nodata=values.nodata,
+            dtype=values.dtype,
         ) as vrt:
             temporary = target.with_name(f"{target.name}.part")
             copy_raster(vrt, str(temporary), driver="VRT")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from geomm.errors import ConfigError, Problem, did_you_mean
 from geomm.models.table_model import TableModel
+from geomm.models.whole_batch import own_share
 from geomm.registry import HEADS
 from geomm.transforms.table import Encoded, TableSpec
 
@@ -133,7 +134,8 @@ class FullyConnected(TableModel):
         if self.loss_name == "mae":
             return F.l1_loss(scores, target)
         if self.loss_name == "cross_entropy":
-            return F.cross_entropy(scores, target, weight=self.class_weight)
+            mean = F.cross_entropy(scores, target, weight=self.class_weight)
+            return mean if self.class_weight is None else mean * own_share(self.class_weight[target].sum())
         # Lin et al., "Focal Loss for Dense Object Detection", 2017, with gamma 2.
         log = scores.log_softmax(1).gather(1, target[:, None])[:, 0]
         weight = 1.0 if self.class_weight is None else self.class_weight[target]

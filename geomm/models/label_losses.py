@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geomm.models.losses import ClassWeight, class_weights
+from geomm.models.whole_batch import mean_over_processes
 from geomm.registry import LOSSES
 from geomm.structures import ClassificationSpec
 
@@ -43,7 +44,8 @@ class _LabelLoss(nn.Module):
         smooth = target * (1 - self.label_smoothing) + self.label_smoothing / target.shape[1]
         losses = self.softmax(scores.float(), smooth)
         counts = (target * weight).sum(1)
-        return (losses * counts).sum() / counts.sum().clamp(min=torch.finfo(counts.dtype).tiny)
+        total = mean_over_processes(counts.sum())
+        return (losses * counts).sum() / total.clamp(min=torch.finfo(counts.dtype).tiny)
 
     def binary(self, scores: Tensor, target: Tensor) -> Tensor:
         """Return the loss (B, K) of each class by itself."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geomm.errors import ConfigError
+from geomm.models.whole_batch import mean_over_processes, summed
 from geomm.registry import LOSSES
 from geomm.structures import IGNORE_INDEX, RasterSpec
 
@@ -72,7 +73,8 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
     A test for that case would make a GPU wait for its result in every step.
     """
-    return values.sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    total = mean_over_processes(weights.sum())
+    return values.sum() / total.clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _nothing(scores: Tensor) -> Tensor:
@@ -150,9 +152,10 @@ class DiceLoss(_PixelLoss):
         p = scores.float().softmax(1) * labelled
         known = torch.where(labelled[:, 0], target, 0)
         truth = torch.zeros_like(p).scatter_(1, known[:, None], 1.0) * labelled
-        overlap, total = (p * truth).sum((0, 2, 3)), (p + truth).sum((0, 2, 3))
-        dice = (2 * overlap + self.smooth) / (total + self.smooth)
-        present = (truth.sum((0, 2, 3)) > 0).to(p.dtype)
+        # A fraction of sums over the whole batch, whose parts other processes may have.
+        overlap, both, count = summed(torch.stack([x.sum((0, 2, 3)) for x in (p * truth, p + truth, truth)]))
+        dice = (2 * overlap + self.smooth) / (both + self.smooth)
+        present = (count > 0).to(p.dtype)
         weight = present if self.weight is None else present * self.weight
         return _mean((1 - dice) * weight, weight)
 
@@ -160,6 +163,8 @@ class DiceLoss(_PixelLoss):
 @LOSSES.register_module()
 class LovaszLoss(_PixelLoss):
     """Lovász-Softmax, a surrogate of IoU (Berman et al., 2018, https://arxiv.org/abs/1705.08790).
+
+    It sorts a batch's pixels; of several training processes each sorts its own part.
 
     Args:
       spec: the data's; filled in.

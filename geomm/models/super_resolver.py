@@ -15,6 +15,7 @@ from geomm.errors import ConfigError
 from geomm.models.losses import build_losses
 from geomm.models.preprocessor import PairPreprocessor
 from geomm.models.weights import load_weights, read_weights, report_loaded
+from geomm.models.whole_batch import own_share
 from geomm.models.wiring import initialise
 from geomm.registry import MODELS, get
 from geomm.structures import RasterSpec
@@ -99,7 +100,9 @@ class SuperResolver(BaseModel):
     def loss(self, inputs: Tensor, target: Tensor, target_valid: Tensor) -> dict[str, Tensor]:
         """Return a batch's named losses over valid pixels."""
         weight = target_valid[:, None].to(target.dtype)
-        return self.losses(self.enlarge(inputs), target, weight=weight)  # type: ignore[no-any-return]
+        share = own_share(weight.sum())
+        losses: dict[str, Tensor] = self.losses(self.enlarge(inputs), target, weight=weight)
+        return {name: loss * share for name, loss in losses.items()}
 
     @torch.inference_mode()
     def predict_pixels(self, inputs: Tensor, valid: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor
 
 from geomm.models.crf import LinearChainCrf, biluo_rules
+from geomm.models.whole_batch import own_share
 from geomm.text import TextSpec, biluo_spans, biluo_tags
 
 
@@ -89,9 +90,10 @@ class TokenTagger(BaseModel):
         target = target.to(emissions.device)
         if self.decoder == "linear":
             inside = torch.arange(emissions.shape[1], device=emissions.device) < lengths[:, None]
-            return F.cross_entropy(emissions[inside].float(), target[inside])
-        total = self.crf.loss(emissions, target, lengths).sum() / lengths.sum()
-        return total.float()
+            mean = F.cross_entropy(emissions[inside].float(), target[inside])
+        else:
+            mean = self.crf.loss(emissions, target, lengths).sum() / lengths.sum()
+        return mean.float() * own_share(lengths.sum().float())
 
     @torch.inference_mode()
     def predict_tags(

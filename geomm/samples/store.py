@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geomm.errors import ConfigError, did_you_mean
+from geomm.io.cache import cache_folder
 
 Maker = Callable[[Path], dict[str, str]]
 #: Makers of sample data by name; each fills a folder and returns its files by role.
@@ -35,8 +36,7 @@ def sample(maker: Maker) -> Maker:
 
 def samples_folder() -> Path:
     """Return where samples are kept: ``$GEOMM_CACHE/samples``, by default below ``~/.cache/geomm``."""
-    root = os.environ.get("GEOMM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "geomm")
-    return Path(root).expanduser() / "samples"
+    return cache_folder("samples")
 
 
 def _remove_leftovers(target: Path) -> None:

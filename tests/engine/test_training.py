@@ -129,14 +129,26 @@ def test_ctrl_c_leaves_a_usable_package(tiny, tmp_path, root):
 
 
 @pytest.mark.slow
-def test_a_sweep_ends_with_a_leaderboard(tiny, tmp_path, root):
+def test_a_killed_sweep_goes_on_and_ends_with_a_leaderboard(tiny, tmp_path, root):
     command = [
-        sys.executable, "tools/train.py", "-m", *tiny, f"work_dir={tmp_path}", "schedule.epochs=1",
-        "schedule.lr=1e-3,1e-2", "loss=cross_entropy,dice", "hydra/launcher=joblib",
-        "hydra.launcher.n_jobs=2",
+        sys.executable, "tools/train.py", "-m", *tiny, f"work_dir={tmp_path}", "schedule.epochs=2",
+        "schedule.lr=1e-3,1e-2", "loss=cross_entropy,dice",
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    process = subprocess.Popen(command, cwd=root, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "1" / "last.pth").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    package = (tmp_path / "0" / "model.dlpk").stat().st_mtime_ns
+    assert not (tmp_path / "1" / "metrics.json").exists()
+    more = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run([*command, *more], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert "not trained again" in done.stderr
+    assert (tmp_path / "0" / "model.dlpk").stat().st_mtime_ns == package
+    log = (tmp_path / "1" / "train.log").read_text()
+    assert log.count("epoch 1/2:") == 1 and log.count("epoch 2/2:") == 1  # went on with the second
     import csv
 
     rows = list(csv.DictReader((tmp_path / "leaderboard.csv").open()))

@@ -4,7 +4,7 @@ import pytest
 
 from geomm import registry
 from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
-from geomm.inference.rows import map_rows
+from geomm.inference.executor import Executor
 from geomm.registry import EXECUTORS
 from tests.inference.conftest import noise, pointwise, write_scene
 
@@ -12,12 +12,12 @@ from tests.inference.conftest import noise, pointwise, write_scene
 @pytest.fixture
 def backwards():
     @EXECUTORS.register_module()
-    class BackwardsExecutor:
+    class BackwardsExecutor(Executor):
         """One row at a time, the last first, as machines of a cluster might."""
 
-        def run(self, job, score, device, done):
+        def run(self, job, model, device, done):
             for row in reversed(job.missing_rows()):
-                map_rows(job, [row], score, device=device, done=done)
+                job.compute([row], model, device, done)
 
     yield "backwards"
     EXECUTORS.module_dict.pop("BackwardsExecutor")

@@ -26,16 +26,21 @@ def tiny() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(8, CLASSES, 1))
 
 
-def segmentor() -> nn.Module:
-    """Return geomm's U-Net over a ResNet-18, untrained."""
-    from geomm.models import Segmentor
+def raster_spec() -> Any:
+    """Return what geomm's models know of the scene."""
     from geomm.structures import BandStatistics, RasterSpec, make_classes
 
     statistics = BandStatistics((0.0,) * 3, (255.0,) * 3, (MEAN,) * 3, (STD,) * 3, 1)
-    names = tuple(f"class {number}" for number in range(CLASSES))
-    spec = RasterSpec((1, 2, 3), ("r", "g", "b"), "uint8", statistics, make_classes(names), 256)
+    classes = make_classes([f"class {number}" for number in range(CLASSES)])
+    return RasterSpec((1, 2, 3), ("r", "g", "b"), "uint8", statistics, classes, 256)
+
+
+def segmentor() -> nn.Module:
+    """Return geomm's U-Net over a ResNet-18, untrained."""
+    from geomm.models import Segmentor
+
     backbone = {"type": "TimmBackbone", "name": "resnet18"}
-    return Segmentor(backbone=backbone, head={"type": "UNetHead"}, loss=None, spec=spec)
+    return Segmentor(backbone=backbone, head={"type": "UNetHead"}, loss=None, spec=raster_spec())
 
 
 def normalised(pixels: Tensor) -> Tensor:
@@ -88,11 +93,8 @@ def tiles_in_memory(task: dict[str, Any]) -> list[Tensor]:
 
 def run_geomm(task: dict[str, Any], model: nn.Module) -> float:
     from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
-    from geomm.structures import BandStatistics, RasterSpec, make_classes
 
-    statistics = BandStatistics((0.0,) * 3, (255.0,) * 3, (MEAN,) * 3, (STD,) * 3, 1)
-    classes = make_classes([f"class {number}" for number in range(CLASSES)])
-    spec = RasterSpec((1, 2, 3), ("r", "g", "b"), "uint8", statistics, classes, 256)
+    spec = raster_spec()
     options = ClassMapOptions(
         tile_px=task["tile_px"],
         overlap_px=task["overlap_px"],

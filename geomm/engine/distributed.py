@@ -1,0 +1,205 @@
+"""Training by several processes, as torchrun starts them, with the result that one process would have.
+
+A step's batch is divided over the processes; gradients, batch normalisation and the weights that losses are
+divided by are those of the whole batch. The first process alone writes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from mmengine.dist import get_dist_info, is_distributed
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import OptimWrapper
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from geomm.errors import ConfigError, DataError, GeommError, Problem
+from geomm.models.whole_batch import summed
+
+T = TypeVar("T")
+#: The first process scans scenes and draws figures while the others wait.
+_PATIENCE = datetime.timedelta(hours=4)
+
+
+def process_count() -> int:
+    """Return how many processes torchrun started, 1 without it; needs no process group."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def local_rank() -> int:
+    """Return this process's number on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started while the context lasts; alone, do nothing.
+
+    Args:
+      device: of this process; its kind decides how they talk, ``nccl`` on GPUs and ``gloo`` on CPUs.
+    """
+    if process_count() == 1 or is_distributed():
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    os.environ.setdefault("MKL_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def agreed(value: T) -> T:
+    """Return what the first process says."""
+    if not is_distributed():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gathered(value: T) -> list[T]:
+    """Return every process's value, in the order of the processes."""
+    if not is_distributed():
+        return [value]
+    box: list[Any] = [None] * get_dist_info()[1]
+    dist.all_gather_object(box, value)
+    return box
+
+
+def in_turns(make: Callable[[], T]) -> T:
+    """Make something that is kept on disk: the first process first, then the first of each other machine.
+
+    The rest come last, and find what was kept. All stop where one fails.
+
+    Raises:
+      DataError: with the reason of the process that failed.
+    """
+    if not is_distributed():
+        return make()
+    rank, _ = get_dist_info()
+    turn = 0 if rank == 0 else 1 if local_rank() == 0 else 2
+    made: list[T] = []
+    for number in range(3):
+        failure: GeommError | None = None
+        if number == turn:
+            try:
+                made.append(make())
+            except GeommError as error:
+                failure = error
+        reasons = gathered(None if failure is None else str(failure))
+        if failure is not None:
+            raise failure
+        reason = next((text for text in reasons if text is not None), None)
+        if reason is not None:
+            raise DataError(reason)
+    return made[0]
+
+
+def share_of(batch_size: int) -> int:
+    """Return how many of a step's samples are this process's.
+
+    Raises:
+      ConfigError: they cannot be divided evenly.
+    """
+    count = int(get_dist_info()[1])
+    if batch_size % count:
+        near = max(batch_size // count, 1) * count
+        message = f"found {batch_size}, expected a multiple of the {count} processes, such as {near}"
+        raise ConfigError([Problem("schedule.batch_size", message)])
+    return batch_size // count
+
+
+def spread(model: torch.nn.Module) -> None:
+    """Give every process the first one's weights and buffers."""
+    if is_distributed():
+        for value in model.state_dict().values():
+            dist.broadcast(value, src=0)
+
+
+def over_processes(model: Any, device: torch.device) -> Any:
+    """Return a model on its device, wrapped where several processes train it."""
+    model = model.to(device)
+    if not is_distributed():
+        return model
+    return WholeBatchModel(
+        module=model,
+        device_ids=[device.index or 0] if device.type == "cuda" else None,
+        broadcast_buffers=False,
+        # Some heads leave a part alone where a batch has nothing for it.
+        find_unused_parameters=True,
+    )
+
+
+class WholeBatchModel(MMDistributedDataParallel):
+    """A model whose training step is that of the whole batch, of which each process has a part."""
+
+    def _run_forward(self, data: Any, mode: str) -> Any:
+        with SharedStatistics():
+            return super()._run_forward(data, mode)
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Do a step; return the losses as means over the processes, the same in each."""
+        found = super().train_step(data, optim_wrapper)
+        values = torch.stack([torch.as_tensor(value).detach().float().mean() for value in found.values()])
+        values = summed(values.to(next(self.parameters()).device)) / get_dist_info()[1]
+        return dict(zip(found, values, strict=True))
+
+
+class SharedStatistics(TorchFunctionMode):
+    """Batch normalisation by the statistics of all processes' samples, whatever module asks for it.
+
+    Takes the place of ``torch.nn.functional.batch_norm`` in training while the context lasts, on CPUs too,
+    where torch's own SyncBatchNorm does not run. Both passes are differentiable through the sums.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.batch_norm:
+            return _batch_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Do as ``torch.nn.functional.batch_norm``, in training over the samples of all processes."""
+    if not training:
+        return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    axes = [axis for axis in range(input.dim()) if axis != 1]
+    shape = [1, -1, *[1] * (input.dim() - 2)]
+    x = input.float()
+    own = x.new_tensor([x.numel() / x.shape[1]])
+    totals = summed(torch.cat([x.sum(axes), own]))
+    count, mean = totals[-1], totals[:-1] / totals[-1]
+    centred = x - mean.view(shape)
+    var = summed((centred**2).sum(axes)) / count
+    with torch.no_grad():
+        if running_mean is not None and running_var is not None:
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            unbiased = var * count / (count - 1).clamp(min=1)
+            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    out = centred * torch.rsqrt(var + eps).view(shape)
+    if weight is not None:
+        out = out * weight.view(shape)
+    if bias is not None:
+        out = out + bias.view(shape)
+    return out.to(input.dtype)
