@@ -142,9 +142,8 @@ class GeoTiffScenes:
         images, labels = self.images, self.labels
         if self.sample is not None:
             from geomm.samples import make
-            from geomm.samples.store import samples_folder
 
-            made = make(self.sample, samples_folder())
+            made = make(self.sample)
             images = images or made["images"]
             labels = labels or (made["labels"] if self.target.labelled else None)
         if images is None:
