@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from geomm.inference import PredictionReport
     from geomm.packaging import Package
     from geomm.packaging.export import Exported
+
+_LOG = logging.getLogger("geomm")
 
 
 def train(overrides: Sequence[str] = ()) -> Package:
@@ -33,6 +36,8 @@ def train(overrides: Sequence[str] = ()) -> Package:
     checked = check("train", overrides, plugins)
     if checked.problems:
         raise ConfigError(checked.problems)
+    for note in checked.notes:
+        _LOG.info(note)
     with hydra_session():
         config = resolve(compose("train", checked.overrides, plugins))
     from geomm.engine.training import train as run

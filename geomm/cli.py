@@ -76,6 +76,8 @@ def _launch(root: str, argv: Sequence[str]) -> int:
         overrides = with_task_options(overrides)
     shows_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
     checked = check(root, overrides, plugins)
+    for note in checked.notes:
+        sys.stderr.write(f"{note}\n")
     problems = [p for p in checked.problems if not (shows_only and "is required" in p.message)]
     if problems:
         raise ConfigError(problems)

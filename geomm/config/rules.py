@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from geomm.errors import Problem, did_you_mean
+from geomm.errors import DataError, Problem, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -292,6 +292,24 @@ def _task_problems(cfg: DictConfig) -> list[Problem]:
     return problems
 
 
+def _export_problems(cfg: DictConfig) -> list[Problem]:
+    """An ArcGIS export of a kind that is for other tasks."""
+    from geomm.io.arcgis import TASKS_OF_KIND, export_kind
+
+    root, task = _select(cfg, "dataset.root")[1], task_name(cfg)
+    if _select(cfg, "dataset.type")[1] != "Chips" or not isinstance(root, str) or not Path(root).is_dir():
+        return []
+    try:
+        kind = export_kind(root)
+    except DataError as error:
+        return [Problem("dataset.root", str(error))]
+    tasks = TASKS_OF_KIND.get(kind, ())
+    if task in tasks or not task:
+        return []
+    use = f"which is for task {', '.join(tasks)}" if tasks else f"expected {', '.join(TASKS_OF_KIND)}"
+    return [Problem("dataset.root", f"{root} is an export of {kind}, {use}; task={task} cannot read it")]
+
+
 def task_name(cfg: Mapping[str, Any] | DictConfig) -> str:
     """Return the task's name as heads and datasets list it: ``PointCloud`` is ``point_cloud``."""
     kind = str(cfg.get("task", {}).get("type", ""))
@@ -371,6 +389,7 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
     "train": (
         _class_problems,
         _task_problems,
+        _export_problems,
         _source_problems,
         _split_problems,
         _text_problems,

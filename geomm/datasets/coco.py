@@ -8,8 +8,9 @@ from typing import Any
 
 from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels, known_labels, list_images
 from geomm.errors import DataError
-from geomm.io.coco import is_coco, read_coco
+from geomm.io.coco import read_coco
 from geomm.io.object_labels import Problems
+from geomm.io.sniff import is_coco
 from geomm.registry import DATASETS
 
 

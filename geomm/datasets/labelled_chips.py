@@ -11,12 +11,10 @@ from geomm.datasets.crops import whole_image
 from geomm.datasets.labels import Classes
 from geomm.datasets.overlaps import group_chips
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.object_files import read_voc_names
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.registry import DATASETS
-
-KINDS = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
 
 
 @DATASETS.register_module()
@@ -42,7 +40,7 @@ class LabelledChips(CropSource):
         return str(self.root)
 
     def find(self) -> list[Picture]:
-        self.export = read_export(self.root, kinds=KINDS)
+        self.export = read_export(self.root, kinds=kinds_of("classification"))
         self.colors = self.export.colors
         crops, names = [], []
         for image, label in self.export.pairs:

@@ -23,7 +23,7 @@ from geomm.datasets.object_windows import counts_by_class, cut_objects
 from geomm.datasets.overlaps import covered_by_later, group_chips
 from geomm.datasets.windows import Change, place
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.object_files import read_instances, read_kitti, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import RASTER_ENDINGS
@@ -427,7 +427,7 @@ class ExportedObjects(ObjectChips):
     """Chips of ArcGIS's PASCAL_VOC_rectangles, KITTI_rectangles and RCNN_Masks."""
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        export = read_export(self.root, kinds=("PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks"))
+        export = read_export(self.root, kinds=kinds_of("detection"))
         chips: list[tuple[Path, ReadLabels]] = []
         for image, label in export.pairs:
             if not image.is_file():
