@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geomm.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from geomm.chips import Exported as ExportedChips
     from geomm.inference import PredictionReport
     from geomm.packaging import Package
     from geomm.packaging.export import Exported
@@ -79,6 +80,19 @@ def export(config: dict[str, Any]) -> Exported:
         package = load(config["model"])
         options = {key: config[key] for key in ("format", "window_px", "batch_size", "tolerance")}
         return package.export(config["output"], **options)
+
+
+def export_chips(config: dict[str, Any]) -> ExportedChips:
+    """Cut chips as a resolved ``export_chips`` config says; what ``geomm-export-chips`` calls."""
+    from geomm.chips import export_chips as run
+    from geomm.chips.options import ChipOptions
+    from geomm.engine.logs import log_to
+    from geomm.plugins import load_plugins
+
+    load_plugins(config["plugins"])
+    given = {key: value for key, value in config.items() if key not in ("dataset", "output", "plugins")}
+    with log_to():
+        return run(config["dataset"], config["output"], ChipOptions(**given))
 
 
 def available(group: str, *, task: str | None = None) -> list[str]:

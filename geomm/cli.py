@@ -32,6 +32,11 @@ def export(argv: Sequence[str] | None = None) -> int:
     return _main("export", sys.argv[1:] if argv is None else argv)
 
 
+def export_chips(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-export-chips``; return the exit status."""
+    return _main("export_chips", sys.argv[1:] if argv is None else argv)
+
+
 def _main(root: str, argv: Sequence[str]) -> int:
     try:
         if any(flag in argv for flag in ("--help", "-h")):
@@ -109,6 +114,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
         "train": train_job,
         "infer": infer_job,
         "export": export_job,
+        "export_chips": export_chips_job,
     }
     failures: list[GeommError | KeyboardInterrupt] = []
 
@@ -124,7 +130,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     search = [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
     decorated = hydra.main(config_path=str(config_dir()), config_name=root, version_base="1.3")
     before = sys.argv
-    sys.argv = [f"geomm-{root}", *argv, *search]
+    sys.argv = [f"geomm-{root.replace('_', '-')}", *argv, *search]
     try:
         # A bug's traceback is shown whole, not cut by Hydra.
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -185,6 +191,14 @@ def infer_job(cfg: Any) -> None:
 def export_job(cfg: Any) -> None:
     """Export of a composed config."""
     from geomm.api import export as run
+    from geomm.config.compose import resolve
+
+    run(resolve(cfg))
+
+
+def export_chips_job(cfg: Any) -> None:
+    """Export of chips of a composed config."""
+    from geomm.api import export_chips as run
     from geomm.config.compose import resolve
 
     run(resolve(cfg))

@@ -33,6 +33,18 @@ Run again after an interruption and it goes on where it was.
 
 Groups:
 """,
+    "export_chips": """\
+geomm-export-chips: cut scenes and labels into training data of ArcGIS's formats, COCO or YOLO.
+
+  python tools/export_chips.py dataset.images=city.tif dataset.labels=roofs.gpkg format=coco output=chips/
+  python tools/export_chips.py dataset=footprints dataset.images=city.tif dataset.labels=roofs.gpkg \\
+      dataset.label_field=damage format=Labeled_Tiles tile_px=null output=chips/
+  python tools/export_chips.py dataset=las dataset.root='clouds/*.laz' format=pctd output=clouds.pctd
+
+Run again after an interruption and it goes on where it was.
+
+Groups:
+""",
     "export": """\
 geomm-export: a package's model for phones, browsers and other runtimes, checked against torch.
 

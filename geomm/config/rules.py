@@ -175,6 +175,30 @@ RULES: dict[str, dict[str, Rule]] = {
     },
 }
 
+RULES["export_chips"] = {
+    "format": Choice(
+        (
+            "Classified_Tiles", "PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks", "Labeled_Tiles",
+            "MultiLabeled_Tiles", "Imagenet", "Export_Tiles", "coco", "yolo", "pctd",
+        )
+    ),
+    "tile_px": Number(8, 16384, whole=True, optional=True),
+    "stride_px": Number(1, 16384, whole=True, optional=True),
+    "image_format": Choice(("tiff", "png", "jpeg")),
+    "jpeg_quality": Number(1, 100, whole=True),
+    "min_overlap": Number(0, 1),
+    "max_nodata": Number(0, 1),
+    "keep_empty": Flag(),
+    "map_space": Flag(),
+    "tile_m": Number(0, above=True),
+    "tile_points": Number(16, whole=True),
+    "val_share": Number(0, 1),
+    "seed": Number(0, 2**32 - 1, whole=True),
+    "overwrite": Flag(),
+    "progress": Flag(),
+    **{key: rule for key, rule in RULES["train"].items() if key.startswith("dataset.")},
+}  # fmt: skip
+
 #: Inputs that must be there before anything starts.
 PATHS: dict[str, tuple[str, ...]] = {
     "train": (
@@ -201,6 +225,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     ),
     "export": ("model",),
 }
+PATHS["export_chips"] = tuple(path for path in PATHS["train"] if path.startswith("dataset."))
 
 
 def rule_problems(root: str, cfg: DictConfig) -> list[Problem]:
@@ -385,6 +410,31 @@ def _table_problems(cfg: DictConfig) -> list[Problem]:
     ]
 
 
+_OF_FEATURES = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
+#: What a dataset can be cut into, by its type.
+_FORMATS_OF = {
+    "GeoTiffScenes": (
+        "Classified_Tiles", "PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks", "coco", "yolo",
+        "Export_Tiles", *_OF_FEATURES,
+    ),
+    "Footprints": _OF_FEATURES,
+    "LasClouds": ("pctd",),
+}  # fmt: skip
+
+
+def _chip_format_problems(cfg: DictConfig) -> list[Problem]:
+    """A dataset that cannot be cut, or not into this format."""
+    found, kind = _select(cfg, "format")[1], str(_select(cfg, "dataset.type")[1])
+    formats = _FORMATS_OF.get(kind)
+    if formats is None:
+        return [Problem("dataset", f"{kind} cannot be cut into chips; choose dataset=geotiff|footprints|las")]
+    if found not in formats and any(found in known for known in _FORMATS_OF.values()):
+        return [Problem("format", f"{found} cannot be cut from {kind}; allowed: {', '.join(formats)}")]
+    if kind == "GeoTiffScenes" and _select(cfg, "tile_px") == (True, None):
+        return [Problem("tile_px", "null is the size of features: give a number, or dataset=footprints")]
+    return []
+
+
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
     "train": (
         _class_problems,
@@ -395,4 +445,5 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
         _text_problems,
         _table_problems,
     ),
+    "export_chips": (_class_problems, _source_problems, _chip_format_problems),
 }

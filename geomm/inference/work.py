@@ -34,8 +34,13 @@ def open_work(folder: Path, mark: str, *, resume: bool) -> None:
       mark: from ``fingerprint``, of all that decides what a part is.
       resume: False to throw away what is there in any case.
     """
-    note = folder / _NOTE
-    if not (resume and note.is_file() and note.read_text(encoding="utf-8") == mark):
+    if not (resume and is_work_of(folder, mark)):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        note.write_text(mark, encoding="utf-8")
+        (folder / _NOTE).write_text(mark, encoding="utf-8")
+
+
+def is_work_of(folder: Path, mark: str) -> bool:
+    """Return whether a folder holds the parts of a run with this mark."""
+    note = folder / _NOTE
+    return note.is_file() and note.read_text(encoding="utf-8") == mark
