@@ -135,11 +135,15 @@ class Classification(RasterTask):
             lines.append(f"- features are shown with {margin} of ground around{hidden}")
         return lines
 
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        scores = tensor([-1, spec.num_classes], ["batch", "class"])
+        return output("scores", "classification", scores, classes=spec.classes)
+
     def emd_keys(self, spec: ClassificationSpec) -> dict[str, Any]:
         return {
             "ModelType": "ObjectClassification",
-            "ImageHeight": spec.window_px,
-            "ImageWidth": spec.window_px,
             "CropSizeFixed": 0,
             "BlackenAroundFeature": int(spec.blackout),
         }
