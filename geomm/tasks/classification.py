@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import DATASETS, TASKS, build
 from geomm.structures import ClassificationSpec, RasterSpec
-from geomm.tasks.base import Finished
+from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
 from geomm.tasks.raster import RasterTask
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Classification(RasterTask):
     """
 
     name = "classification"
+    raster_function = ARCGIS_FUNCTIONS / "geomm_object_classifier.py"
     spec_type = ClassificationSpec
     cpu_batch_size = 16
     example_input = "scene.tif inference.features=buildings.gpkg"
