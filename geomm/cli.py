@@ -1,4 +1,4 @@
-"""The commands ``geomm-train``, ``geomm-infer`` and ``geomm-export``, and what ``tools/`` calls.
+"""The commands ``geomm-train``, ``geomm-infer`` and their siblings, and what ``tools/`` calls.
 
 The command line is checked whole before Hydra runs it; a user's mistake is printed as plain lines,
 without a traceback, and ends with exit status 2 (config) or 1 (data, package, machine).
@@ -27,9 +27,21 @@ def infer(argv: Sequence[str] | None = None) -> int:
     return _main("infer", sys.argv[1:] if argv is None else argv)
 
 
-def export(argv: Sequence[str] | None = None) -> int:
-    """Run ``geomm-export``; return the exit status."""
-    return _main("export", sys.argv[1:] if argv is None else argv)
+def package(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-package``; return the exit status."""
+    return _main("package", _named_words(sys.argv[1:] if argv is None else argv))
+
+
+def _named_words(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose first two bare words, a command and a package, have their names."""
+    names = ["command", "model"]
+    named = []
+    after_flag = False
+    for word in argv:
+        bare = not word.startswith("-") and "=" not in word and not after_flag
+        after_flag = word in _PASS_THROUGH and word != "--resolve"
+        named.append(f"{names.pop(0)}={word}" if bare and names else word)
+    return named
 
 
 def export_chips(argv: Sequence[str] | None = None) -> int:
@@ -113,7 +125,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     jobs: dict[str, Callable[[DictConfig], Any]] = {
         "train": train_job,
         "infer": infer_job,
-        "export": export_job,
+        "package": package_job,
         "export_chips": export_chips_job,
     }
     failures: list[GeommError | KeyboardInterrupt] = []
@@ -188,12 +200,12 @@ def infer_job(cfg: Any) -> None:
         raise GeommError(f"{len(report.failed)} inputs could not be mapped, see above{rest}")
 
 
-def export_job(cfg: Any) -> None:
-    """Export of a composed config."""
-    from geomm.api import export as run
+def package_job(cfg: Any) -> None:
+    """What ``geomm-package`` was asked to do with a package."""
+    from geomm.api import package as run
     from geomm.config.compose import resolve
 
-    run(resolve(cfg))
+    sys.stdout.write(run(resolve(cfg)))
 
 
 def export_chips_job(cfg: Any) -> None:

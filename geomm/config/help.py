@@ -45,13 +45,15 @@ Run again after an interruption and it goes on where it was.
 
 Groups:
 """,
-    "export": """\
-geomm-export: a package's model for phones, browsers and other runtimes, checked against torch.
+    "package": """\
+geomm-package: what a model package is, whether it is whole, or its model for other runtimes.
 
-  python tools/export.py model=runs/roofs/model.dlpk format=onnx output=out/
-  python tools/export.py model=model.dlpk format=litert output=out/      (pip install 'geomm[litert]')
+  python tools/package.py show model.dlpk         task, classes, bands, results, size, run
+  python tools/package.py verify model.dlpk       members, checksums, descriptions, weights; status 1 if wrong
+  python tools/package.py export model.dlpk format=onnx output=out/      ONNX, TorchScript or LiteRT
 
-Beside the model: labels.txt, spec.json and a README.md that says what goes in and comes out.
+An export is checked against torch; beside it lie labels.txt, spec.json and a README.md. LiteRT needs
+pip install 'geomm[litert]'.
 """,
 }
 

@@ -167,7 +167,8 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.draw_scores": Flag(),
         "inference.line_px": Number(1, 100, whole=True, optional=True),
     },
-    "export": {
+    "package": {
+        "command": Choice(("show", "verify", "export")),
         "format": Choice(("onnx", "torchscript", "litert")),
         "window_px": Number(1, 16384, whole=True, optional=True),
         "batch_size": Number(1, 4096, whole=True),
@@ -223,7 +224,7 @@ PATHS: dict[str, tuple[str, ...]] = {
         "inference.footprints",
         "inference.features",
     ),
-    "export": ("model",),
+    "package": ("model",),
 }
 PATHS["export_chips"] = tuple(path for path in PATHS["train"] if path.startswith("dataset."))
 
@@ -410,6 +411,13 @@ def _table_problems(cfg: DictConfig) -> list[Problem]:
     ]
 
 
+def _output_problems(cfg: DictConfig) -> list[Problem]:
+    """An export without a folder for it."""
+    if _select(cfg, "command")[1] != "export" or _select(cfg, "output")[1] is not None:
+        return []
+    return [Problem("output", "a value is required and missing; give output=FOLDER")]
+
+
 _OF_FEATURES = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
 #: What a dataset can be cut into, by its type.
 _FORMATS_OF = {
@@ -445,5 +453,6 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
         _text_problems,
         _table_problems,
     ),
+    "package": (_output_problems,),
     "export_chips": (_class_problems, _source_problems, _chip_format_problems),
 }
