@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomm.errors import ConfigError, did_you_mean
+from geomm.errors import ConfigError, PackageError, did_you_mean
 
 if TYPE_CHECKING:
+    from geomm.chips import Exported as ExportedChips
     from geomm.inference import PredictionReport
     from geomm.packaging import Package
-    from geomm.packaging.export import Exported
+
+_LOG = logging.getLogger("geomm")
 
 
 def train(overrides: Sequence[str] = ()) -> Package:
@@ -33,6 +36,8 @@ def train(overrides: Sequence[str] = ()) -> Package:
     checked = check("train", overrides, plugins)
     if checked.problems:
         raise ConfigError(checked.problems)
+    for note in checked.notes:
+        _LOG.info(note)
     with hydra_session():
         config = resolve(compose("train", checked.overrides, plugins))
     from geomm.engine.training import train as run
@@ -64,16 +69,46 @@ def infer(config: dict[str, Any]) -> PredictionReport:
         return package.predict(config["input"], output=config["output"], **config["inference"])
 
 
-def export(config: dict[str, Any]) -> Exported:
-    """Export from a resolved ``export`` config; what ``geomm-export`` calls."""
+def package(config: dict[str, Any]) -> str:
+    """Do what a resolved ``package`` config says; what ``geomm-package`` calls.
+
+    Returns:
+      What is to be told.
+
+    Raises:
+      PackageError: the package cannot be read, or, when it is verified, is not whole.
+    """
+    from geomm.engine.logs import log_to
+    from geomm.packaging.show import show_package
+    from geomm.packaging.verify import verify_package
+    from geomm.plugins import installed_plugins, load_plugins
+
+    load_plugins([*installed_plugins(), *config["plugins"]])
+    if config["command"] == "show":
+        return show_package(config["model"])
+    if config["command"] == "verify":
+        checks = verify_package(config["model"])
+        wrong = [check for check in checks if check.problem is not None]
+        if wrong:
+            raise PackageError("\n".join(map(str, checks)))
+        return "\n".join(map(str, checks)) + "\n"
+    with log_to():
+        options = {key: config[key] for key in ("format", "window_px", "batch_size", "tolerance")}
+        done = load(config["model"]).export(config["output"], **options)
+    return f"{done.path}\n"
+
+
+def export_chips(config: dict[str, Any]) -> ExportedChips:
+    """Cut chips as a resolved ``export_chips`` config says; what ``geomm-export-chips`` calls."""
+    from geomm.chips import export_chips as run
+    from geomm.chips.options import ChipOptions
     from geomm.engine.logs import log_to
     from geomm.plugins import load_plugins
 
     load_plugins(config["plugins"])
+    given = {key: value for key, value in config.items() if key not in ("dataset", "output", "plugins")}
     with log_to():
-        package = load(config["model"])
-        options = {key: config[key] for key in ("format", "window_px", "batch_size", "tolerance")}
-        return package.export(config["output"], **options)
+        return run(config["dataset"], config["output"], ChipOptions(**given))
 
 
 def available(group: str, *, task: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands ``geomm-train``, ``geomm-infer``, …, and what ``tools/`` calls.
+"""The commands ``geomm-train``, ``geomm-infer`` and their siblings, and what ``tools/`` calls.
 
 The command line is checked whole before Hydra runs it; a user's mistake is printed as plain lines,
 without a traceback, and ends with exit status 2 (config) or 1 (data, package, machine).
@@ -26,9 +26,26 @@ def infer(argv: Sequence[str] | None = None) -> int:
     return _main("infer", sys.argv[1:] if argv is None else argv)
 
 
-def export(argv: Sequence[str] | None = None) -> int:
-    """Run ``geomm-export``; return the exit status."""
-    return _main("export", sys.argv[1:] if argv is None else argv)
+def package(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-package``; return the exit status."""
+    return _main("package", _named_words(sys.argv[1:] if argv is None else argv))
+
+
+def _named_words(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose first two bare words, a command and a package, have their names."""
+    names = ["command", "model"]
+    named = []
+    after_flag = False
+    for word in argv:
+        bare = not word.startswith("-") and "=" not in word and not after_flag
+        after_flag = word in _PASS_THROUGH and word != "--resolve"
+        named.append(f"{names.pop(0)}={word}" if bare and names else word)
+    return named
+
+
+def export_chips(argv: Sequence[str] | None = None) -> int:
+    """Run ``geomm-export-chips``; return the exit status."""
+    return _main("export_chips", sys.argv[1:] if argv is None else argv)
 
 
 def leaderboard(argv: Sequence[str] | None = None) -> int:
@@ -85,6 +102,8 @@ def _launch(root: str, argv: Sequence[str]) -> int:
         overrides = with_task_options(overrides)
     shows_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
     checked = check(root, overrides, plugins)
+    for note in checked.notes:
+        sys.stderr.write(f"{note}\n")
     problems = [p for p in checked.problems if not (shows_only and "is required" in p.message)]
     if problems:
         raise ConfigError(problems)
@@ -128,8 +147,9 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     jobs: dict[str, Callable[[DictConfig], Any]] = {
         "train": train_job,
         "infer": infer_job,
-        "export": export_job,
         "leaderboard": leaderboard_job,
+        "package": package_job,
+        "export_chips": export_chips_job,
     }
     failures: list[GeommError | KeyboardInterrupt] = []
 
@@ -145,7 +165,7 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
     search = [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
     decorated = hydra.main(config_path=str(config_dir()), config_name=root, version_base="1.3")
     before = sys.argv
-    sys.argv = [f"geomm-{root}", *argv, *search]
+    sys.argv = [f"geomm-{root.replace('_', '-')}", *argv, *search]
     try:
         # A bug's traceback is shown whole, not cut by Hydra.
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -209,9 +229,17 @@ def leaderboard_job(cfg: Any) -> None:
     build(Path(config["runs"]), Path(config["output"]) if config["output"] else None)
 
 
-def export_job(cfg: Any) -> None:
-    """Export of a composed config."""
-    from geomm.api import export as run
+def package_job(cfg: Any) -> None:
+    """What ``geomm-package`` was asked to do with a package."""
+    from geomm.api import package as run
+    from geomm.config.compose import resolve
+
+    sys.stdout.write(run(resolve(cfg)))
+
+
+def export_chips_job(cfg: Any) -> None:
+    """Export of chips of a composed config."""
+    from geomm.api import export_chips as run
     from geomm.config.compose import resolve
 
     run(resolve(cfg))

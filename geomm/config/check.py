@@ -24,6 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from geomm.config.compose import compose, hydra_session, plugin_config_dirs
+from geomm.config.detected import Detected, detected_dataset, is_auto
 from geomm.config.rules import rule_problems
 from geomm.errors import Problem, did_you_mean
 
@@ -38,10 +39,11 @@ _NEEDS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """What the check found: the problems, and the command line as Hydra is to see it."""
+    """What the check found: the problems, the command line as Hydra is to see it, and what to tell."""
 
     problems: tuple[Problem, ...]
     overrides: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> Checked:
@@ -63,6 +65,8 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         base = _compose_chosen(root, [item for item in chosen if groups.exists(item)], plugins, problems)
         if base is None:
             return Checked(tuple(problems), tuple(overrides))
+        if root == "train" and is_auto(base):
+            return _check_detected(root, detected_dataset(parsed, base), plugins, problems)
         additions = _apply(base, values, problems)
         # What a wrong name brings with it (its own missing values) is not a mistake of its own.
         if not any(problem.path in groups.names for problem in problems):
@@ -70,6 +74,17 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         problems += rule_problems(root, base)
         final = tuple(additions.get(text, text) for text in overrides)
     return Checked(tuple(_unique(problems)), final)
+
+
+def _check_detected(
+    root: str, detected: Detected, plugins: Sequence[str], problems: Sequence[Problem]
+) -> Checked:
+    """Check the command line that names what ``dataset=auto`` found."""
+    if detected.problem is not None:
+        return Checked(tuple(_unique([*problems, detected.problem])), ())
+    checked = check(root, detected.overrides, plugins)
+    found = _unique([*problems, *checked.problems])
+    return Checked(tuple(found), checked.overrides, (detected.note, *checked.notes))
 
 
 def _unique(problems: Iterable[Problem]) -> list[Problem]:

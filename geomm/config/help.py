@@ -34,13 +34,27 @@ Run again after an interruption and it goes on where it was.
 
 Groups:
 """,
-    "export": """\
-geomm-export: a package's model for phones, browsers and other runtimes, checked against torch.
+    "export_chips": """\
+geomm-export-chips: cut scenes and labels into training data of ArcGIS's formats, COCO or YOLO.
 
-  python tools/export.py model=runs/roofs/model.dlpk format=onnx output=out/
-  python tools/export.py model=model.dlpk format=litert output=out/      (pip install 'geomm[litert]')
+  python tools/export_chips.py dataset.images=city.tif dataset.labels=roofs.gpkg format=coco output=chips/
+  python tools/export_chips.py dataset=footprints dataset.images=city.tif dataset.labels=roofs.gpkg \\
+      dataset.label_field=damage format=Labeled_Tiles tile_px=null output=chips/
+  python tools/export_chips.py dataset=las dataset.root='clouds/*.laz' format=pctd output=clouds.pctd
 
-Beside the model: labels.txt, spec.json and a README.md that says what goes in and comes out.
+Run again after an interruption and it goes on where it was.
+
+Groups:
+""",
+    "package": """\
+geomm-package: what a model package is, whether it is whole, or its model for other runtimes.
+
+  python tools/package.py show model.dlpk         task, classes, bands, results, size, run
+  python tools/package.py verify model.dlpk       members, checksums, descriptions, weights; status 1 if wrong
+  python tools/package.py export model.dlpk format=onnx output=out/      ONNX, TorchScript or LiteRT
+
+An export is checked against torch; beside it lie labels.txt, spec.json and a README.md. LiteRT needs
+pip install 'geomm[litert]'.
 """,
     "leaderboard": """\
 geomm-leaderboard: the runs of any folder as tables with plots, by task, the best first.

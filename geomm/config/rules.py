@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from geomm.errors import Problem, did_you_mean
+from geomm.errors import DataError, Problem, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,38 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.line_px": Number(1, 100, whole=True, optional=True),
     },
     "leaderboard": {},
-    "export": {
+    "package": {
+        "command": Choice(("show", "verify", "export")),
         "format": Choice(("onnx", "torchscript", "litert")),
         "window_px": Number(1, 16384, whole=True, optional=True),
         "batch_size": Number(1, 4096, whole=True),
         "tolerance": Number(0, above=True),
     },
 }
+
+RULES["export_chips"] = {
+    "format": Choice(
+        (
+            "Classified_Tiles", "PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks", "Labeled_Tiles",
+            "MultiLabeled_Tiles", "Imagenet", "Export_Tiles", "coco", "yolo", "pctd",
+        )
+    ),
+    "tile_px": Number(8, 16384, whole=True, optional=True),
+    "stride_px": Number(1, 16384, whole=True, optional=True),
+    "image_format": Choice(("tiff", "png", "jpeg")),
+    "jpeg_quality": Number(1, 100, whole=True),
+    "min_overlap": Number(0, 1),
+    "max_nodata": Number(0, 1),
+    "keep_empty": Flag(),
+    "map_space": Flag(),
+    "tile_m": Number(0, above=True),
+    "tile_points": Number(16, whole=True),
+    "val_share": Number(0, 1),
+    "seed": Number(0, 2**32 - 1, whole=True),
+    "overwrite": Flag(),
+    "progress": Flag(),
+    **{key: rule for key, rule in RULES["train"].items() if key.startswith("dataset.")},
+}  # fmt: skip
 
 #: Inputs that must be there before anything starts.
 PATHS: dict[str, tuple[str, ...]] = {
@@ -206,9 +231,10 @@ PATHS: dict[str, tuple[str, ...]] = {
         "inference.footprints",
         "inference.features",
     ),
-    "export": ("model",),
     "leaderboard": ("runs",),
+    "package": ("model",),
 }
+PATHS["export_chips"] = tuple(path for path in PATHS["train"] if path.startswith("dataset."))
 
 
 def rule_problems(root: str, cfg: DictConfig) -> list[Problem]:
@@ -300,6 +326,24 @@ def _task_problems(cfg: DictConfig) -> list[Problem]:
     return problems
 
 
+def _export_problems(cfg: DictConfig) -> list[Problem]:
+    """An ArcGIS export of a kind that is for other tasks."""
+    from geomm.io.arcgis import TASKS_OF_KIND, export_kind
+
+    root, task = _select(cfg, "dataset.root")[1], task_name(cfg)
+    if _select(cfg, "dataset.type")[1] != "Chips" or not isinstance(root, str) or not Path(root).is_dir():
+        return []
+    try:
+        kind = export_kind(root)
+    except DataError as error:
+        return [Problem("dataset.root", str(error))]
+    tasks = TASKS_OF_KIND.get(kind, ())
+    if task in tasks or not task:
+        return []
+    use = f"which is for task {', '.join(tasks)}" if tasks else f"expected {', '.join(TASKS_OF_KIND)}"
+    return [Problem("dataset.root", f"{root} is an export of {kind}, {use}; task={task} cannot read it")]
+
+
 def task_name(cfg: Mapping[str, Any] | DictConfig) -> str:
     """Return the task's name as heads and datasets list it: ``PointCloud`` is ``point_cloud``."""
     kind = str(cfg.get("task", {}).get("type", ""))
@@ -375,13 +419,48 @@ def _table_problems(cfg: DictConfig) -> list[Problem]:
     ]
 
 
+def _output_problems(cfg: DictConfig) -> list[Problem]:
+    """An export without a folder for it."""
+    if _select(cfg, "command")[1] != "export" or _select(cfg, "output")[1] is not None:
+        return []
+    return [Problem("output", "a value is required and missing; give output=FOLDER")]
+
+
+_OF_FEATURES = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
+#: What a dataset can be cut into, by its type.
+_FORMATS_OF = {
+    "GeoTiffScenes": (
+        "Classified_Tiles", "PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks", "coco", "yolo",
+        "Export_Tiles", *_OF_FEATURES,
+    ),
+    "Footprints": _OF_FEATURES,
+    "LasClouds": ("pctd",),
+}  # fmt: skip
+
+
+def _chip_format_problems(cfg: DictConfig) -> list[Problem]:
+    """A dataset that cannot be cut, or not into this format."""
+    found, kind = _select(cfg, "format")[1], str(_select(cfg, "dataset.type")[1])
+    formats = _FORMATS_OF.get(kind)
+    if formats is None:
+        return [Problem("dataset", f"{kind} cannot be cut into chips; choose dataset=geotiff|footprints|las")]
+    if found not in formats and any(found in known for known in _FORMATS_OF.values()):
+        return [Problem("format", f"{found} cannot be cut from {kind}; allowed: {', '.join(formats)}")]
+    if kind == "GeoTiffScenes" and _select(cfg, "tile_px") == (True, None):
+        return [Problem("tile_px", "null is the size of features: give a number, or dataset=footprints")]
+    return []
+
+
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
     "train": (
         _class_problems,
         _task_problems,
+        _export_problems,
         _source_problems,
         _split_problems,
         _text_problems,
         _table_problems,
     ),
+    "package": (_output_problems,),
+    "export_chips": (_class_problems, _source_problems, _chip_format_problems),
 }

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geomm.datasets.crop_source import CropSource, LabelTarget, Picture
+from geomm.datasets.crop_source import CropSource, Picture
 from geomm.datasets.crops import whole_image
-from geomm.datasets.labels import Classes
 from geomm.errors import DataError
 from geomm.io.paths import RASTER_ENDINGS
 from geomm.io.raster_info import RasterInfo
 from geomm.registry import DATASETS
+from geomm.samples import sample_root
 
 #: What the folder of a split may be called.
 _SPLIT_NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
@@ -29,15 +29,8 @@ class Folders(CropSource):
     Args:
       root: the folder.
       sample: name of made-up sample data to use instead (``geomm.samples``).
-      classes: None for the folders' names; names; or {folder: name}.
-      bands: 1-based numbers or names, None for all but alpha.
-      window_px: edge that pictures are resampled to, their sides kept in proportion.
-      split: ``val`` and ``test`` shares and ``seed`` (the run's).
       from_above: whether any flip or turn of a picture is as plausible; ``auto``: where all have a CRS.
-      on_error: ``raise``, or ``skip`` to leave out what cannot be used.
-      augment: transforms of training samples, filled in from the task.
-      seed: of every random choice.
-      target: what the task asks, filled in.
+      options: of ``CropSource``.
     """
 
     def __init__(
@@ -45,26 +38,10 @@ class Folders(CropSource):
         *,
         root: str | None = None,
         sample: str | None = None,
-        classes: Classes = None,
-        bands: Sequence[int | str] | None = None,
-        window_px: int | None = None,
-        split: Mapping[str, Any] | None = None,
         from_above: bool | str = "auto",
-        on_error: str = "raise",
-        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
-        seed: int = 0,
-        target: LabelTarget | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            classes=classes,
-            bands=bands,
-            window_px=window_px,
-            split=split,
-            on_error=on_error,
-            augment=augment,
-            seed=seed,
-            target=target,
-        )
+        super().__init__(**options)
         self.root, self.sample, self.from_above = root, sample, from_above
 
     @property
@@ -72,11 +49,7 @@ class Folders(CropSource):
         return str(self.root or self.sample)
 
     def find(self) -> list[Picture]:
-        if self.root is None:
-            from geomm.samples import make
-
-            self.root = make(str(self.sample))["root"]
-        root = Path(self.root)
+        root = Path(self.root or sample_root(str(self.sample)))
         if not root.is_dir():
             raise DataError(f"{root}: there is no such folder")
         roles = {folder: _SPLIT_NAMES.get(folder.name.lower()) for folder in _folders(root)}

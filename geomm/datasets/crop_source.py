@@ -144,10 +144,7 @@ class CropSource(abc.ABC):
         Raises:
           DataError: nothing can be used, or, with ``on_error="raise"``, something cannot.
         """
-        pictures = self.find()
-        if not pictures:
-            raise DataError(f"{self.where}: no labelled picture can be used")
-        pictures = self._known(pictures)
+        pictures = self.pictures()
         bands = read_info(pictures[0].crop.path).select_bands(self.bands)
         window = self.window_px or self._usual_window(pictures)
         pictures, moments = self._readable(self._of_these_bands(pictures, bands), bands, window)
@@ -182,6 +179,17 @@ class CropSource(abc.ABC):
             margin_m=self.margin_m,
             blackout=self.blackout,
         )
+
+    def pictures(self) -> list[Picture]:
+        """Return the pictures of the classes that are to be learnt.
+
+        Raises:
+          DataError: there are none, or, with ``on_error="raise"``, one that cannot be used.
+        """
+        found = self.find()
+        if not found:
+            raise DataError(f"{self.where}: no labelled picture can be used")
+        return self._known(found)
 
     def split(self, name: str) -> CropDataset:
         """Return the pictures of ``train``, ``val`` or ``test``."""

@@ -11,7 +11,7 @@ import numpy as np
 from geomm.datasets.blocks import SPLITS, assign_blocks
 from geomm.datasets.overlaps import group_chips
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.raster_info import RasterInfo, read_info
 
 
@@ -26,7 +26,7 @@ def tiles_as_scenes(dataset: Mapping[str, Any], *, scale: int, seed: int) -> dic
     Raises:
       DataError: another kind of export, or too few chips to divide.
     """
-    export = read_export(dataset["root"], kinds=("Export_Tiles",))
+    export = read_export(dataset["root"], kinds=kinds_of("super_resolution"))
     pairs = [(image, _second(image)) for image, _ in export.pairs]
     lacking = [image for image, second in pairs if second is None]
     if lacking and len(lacking) < len(pairs):

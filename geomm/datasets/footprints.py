@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.datasets.blocks import block_size
-from geomm.datasets.crop_source import CropSource, LabelTarget, Picture
+from geomm.datasets.crop_source import CropSource, Picture
 from geomm.datasets.crops import Crop, around
-from geomm.datasets.labels import Classes
 from geomm.datasets.scene_files import Paths, pair
 from geomm.errors import ConfigError, DataError, Problem
 from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
@@ -47,17 +46,10 @@ class Footprints(CropSource):
         each, named like it.
       sample: name of made-up sample data to use instead (``geomm.samples``).
       label_field: attribute (or column) that holds the class.
-      classes: None for what the labels hold; names; or {value: name}, where values may share a name.
-      bands: 1-based numbers or names, None for all but alpha.
-      window_px: edge that crops are resampled to.
       margin: ground shown around each feature, a share of its longer side.
       margin_m: the same in units of the scene's CRS instead; points need it.
       blackout: hide what lies outside of each feature.
-      split: ``val`` and ``test`` shares, ``block_px`` and ``seed`` (the run's).
-      on_error: ``raise``, or ``skip`` to leave out what cannot be used.
-      augment: transforms of training samples, filled in from the task.
-      seed: of every random choice.
-      target: what the task asks, filled in.
+      options: of ``CropSource``; ``split`` also has ``block_px``.
     """
 
     groups = "blocks"
@@ -69,28 +61,12 @@ class Footprints(CropSource):
         labels: Paths = None,
         sample: str | None = None,
         label_field: str | None = None,
-        classes: Classes = None,
-        bands: Sequence[int | str] | None = None,
-        window_px: int | None = None,
         margin: float = 0.25,
         margin_m: float | None = None,
         blackout: bool = False,
-        split: Mapping[str, Any] | None = None,
-        on_error: str = "raise",
-        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
-        seed: int = 0,
-        target: LabelTarget | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            classes=classes,
-            bands=bands,
-            window_px=window_px,
-            split=split,
-            on_error=on_error,
-            augment=augment,
-            seed=seed,
-            target=target,
-        )
+        super().__init__(**options)
         self.images, self.labels, self.sample = images, labels, sample
         self.label_field = label_field
         self.margin, self.margin_m, self.blackout = margin, margin_m, blackout

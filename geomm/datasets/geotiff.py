@@ -121,11 +121,7 @@ class GeoTiffScenes:
         Raises:
           DataError: files, labels or classes that cannot be used.
         """
-        opened = self._open()
-        first = opened[0].reader.info
-        bands = first.select_bands(self.bands)
-        check_alike(opened, bands, all_bands=self.bands is None)
-        table = self.target.settle(opened, cache, skip_errors=self.skip_errors)
+        opened, bands, table = self.open_scenes(cache)
         self._scenes = self._assign(*self._scan_all(opened, bands, cache))
         spec = self._describe(bands, table)
         _check_classes(spec, self.target.unit)
@@ -133,6 +129,20 @@ class GeoTiffScenes:
         self._say(spec)
         self.spec = self.target.describe(spec)
         return self.spec
+
+    def open_scenes(self, cache: Path) -> tuple[list[OpenScene], tuple[int, ...], LabelTable]:
+        """Open and check the scenes with their labels; return them, the bands to read, and the classes.
+
+        Args:
+          cache: folder in which the values of label rasters are kept.
+
+        Raises:
+          DataError: files, labels or classes that cannot be used.
+        """
+        opened = self._open()
+        bands = opened[0].reader.info.select_bands(self.bands)
+        check_alike(opened, bands, all_bands=self.bands is None)
+        return opened, bands, self.target.settle(opened, cache, skip_errors=self.skip_errors)
 
     def split(self, name: str) -> Dataset[RasterSample]:
         """Return the windows of ``train``, ``val`` or ``test``."""
@@ -143,9 +153,8 @@ class GeoTiffScenes:
         images, labels = self.images, self.labels
         if self.sample is not None:
             from geomm.samples import make
-            from geomm.samples.store import samples_folder
 
-            made = make(self.sample, samples_folder())
+            made = make(self.sample)
             images = images or made["images"]
             labels = labels or (made["labels"] if self.target.labelled else None)
         if images is None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geomm.datasets.crop_source import CropSource, LabelTarget, Picture
+from geomm.datasets.crop_source import CropSource, Picture
 from geomm.datasets.crops import whole_image
 from geomm.datasets.labels import Classes
 from geomm.datasets.overlaps import group_chips
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.object_files import read_voc_names
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.registry import DATASETS
-
-KINDS = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
 
 
 @DATASETS.register_module()
@@ -27,43 +25,14 @@ class LabelledChips(CropSource):
 
     Args:
       root: folder of the export.
-      classes: None for those of the export; names; or {value: name}.
       background: not used, a chip has a class or none.
-      bands: 1-based numbers or names, None for all but alpha.
-      window_px: edge that chips are resampled to, None for a usual size.
-      split: ``val`` and ``test`` shares and ``seed`` (the run's).
-      on_error: ``raise``, or ``skip`` to leave out chips that cannot be used.
-      augment: transforms of training samples, filled in from the task.
-      seed: of every random choice.
-      target: what the task asks, filled in.
+      options: of ``CropSource``.
     """
 
     groups = "groups of chips that do not overlap"
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        classes: Classes = None,
-        background: bool | str = "auto",
-        bands: Sequence[int | str] | None = None,
-        window_px: int | None = None,
-        split: Mapping[str, Any] | None = None,
-        on_error: str = "raise",
-        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
-        seed: int = 0,
-        target: LabelTarget | None = None,
-    ) -> None:
-        super().__init__(
-            classes=classes,
-            bands=bands,
-            window_px=window_px,
-            split=split,
-            on_error=on_error,
-            augment=augment,
-            seed=seed,
-            target=target,
-        )
+    def __init__(self, *, root: str, background: bool | str = "auto", **options: Any) -> None:
+        super().__init__(**options)
         self.root = Path(root)
 
     @property
@@ -71,7 +40,7 @@ class LabelledChips(CropSource):
         return str(self.root)
 
     def find(self) -> list[Picture]:
-        self.export = read_export(self.root, kinds=KINDS)
+        self.export = read_export(self.root, kinds=kinds_of("classification"))
         self.colors = self.export.colors
         crops, names = [], []
         for image, label in self.export.pairs:

@@ -19,6 +19,7 @@ from geomm.io.las import LAS_ENDINGS
 from geomm.io.paths import expand
 from geomm.points import PointSample, PointSpec, expand_features
 from geomm.registry import DATASETS
+from geomm.samples import sample_root
 from geomm.structures import IGNORE_INDEX, BandStatistics, make_classes
 from geomm.transforms.compose import Compose
 
@@ -141,10 +142,7 @@ class LasClouds:
     def _open(self, cache: Path) -> list[Opened]:
         root = self.root
         if root is None and self.sample is not None:
-            from geomm.samples import make
-            from geomm.samples.store import samples_folder
-
-            root = make(self.sample, samples_folder())["root"]
+            root = sample_root(self.sample)
         if root is None:
             raise DataError("dataset.root: no clouds given; name a file, a glob or a folder")
         opened: list[Opened] = []

@@ -16,19 +16,20 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from geomm.datasets.blocks import SPLITS, assign_blocks
-from geomm.datasets.labels import recolour
+from geomm.datasets.labels import Classes, recolour
 from geomm.datasets.moments import merge_moments, moments_of
 from geomm.datasets.object_targets import BoxTarget
 from geomm.datasets.object_windows import counts_by_class, cut_objects
 from geomm.datasets.overlaps import covered_by_later, group_chips
 from geomm.datasets.windows import Change, place
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.object_files import read_instances, read_kitti, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import RASTER_ENDINGS
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
+from geomm.samples import sample_root
 from geomm.structures import IGNORE_INDEX, ClassSpec, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
@@ -89,35 +90,44 @@ class ObjectChips(abc.ABC):
 
     Args:
       root: folder of the chips.
+      sample: name of made-up sample data to use instead (``geomm.samples``).
+      classes: None for what the labels hold; names; or {value: name}, where values may share a name.
       bands: 1-based numbers or names, None for all but alpha.
       window_px: edge of windows cut out of chips: around objects to train on, all over a chip to judge by;
         None takes each chip as a whole.
       split: ``val`` and ``test`` shares and ``seed`` (the run's).
+      min_visible: an object is ignored in a training window that shows less than this share of its area.
+      empty_share: largest share of training chips without an object, None for all there are.
+      map_space: False for photos and oblique imagery, where the folder itself does not say.
       on_error: ``raise``, or ``skip`` to leave out chips and objects that cannot be used, with a warning.
       augment: transforms of training chips, filled in from the task.
       seed: of every random choice.
-      empty_share: largest share of training chips without an object, None for all there are.
-      target: boxes or outlines, of which classes.
+      target: boxes or outlines, of which classes; filled in from the task.
     """
 
     def __init__(
         self,
         *,
-        root: str,
+        root: str | None = None,
+        sample: str | None = None,
+        classes: Classes = None,
         bands: Sequence[int | str] | None = None,
         window_px: int | None = None,
         split: Mapping[str, Any] | None = None,
+        min_visible: float = 0.5,
+        empty_share: float | None = None,
+        map_space: bool = True,
         on_error: str = "raise",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
-        empty_share: float | None = None,
         target: BoxTarget | None = None,
     ) -> None:
-        self.root, self.bands, self.window_px = Path(root), bands, window_px
+        self.root = Path(sample_root(sample) if root is None and sample is not None else str(root))
+        self.bands, self.window_px, self.map_space = bands, window_px, map_space
         self.split_options = {"val": 0.2, "test": 0.0, "seed": None, **(split or {})}
         self.skip_errors = on_error == "skip"
         self.augment, self.seed, self.empty_share = augment or {}, seed, empty_share
-        self.target = target or BoxTarget()
+        self.target = target or BoxTarget(classes=classes, min_visible=min_visible)
         self._datasets: dict[str, Dataset[RasterSample]] = {}
 
     @abc.abstractmethod
@@ -392,11 +402,32 @@ def _divide(whole: PixelWindow, cell_px: int) -> list[PixelWindow]:
     ]
 
 
+def list_images(root: Path) -> list[Path]:
+    """Return the images below a folder, sorted.
+
+    Raises:
+      DataError: there is no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder")
+    found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in RASTER_ENDINGS]
+    if not found:
+        raise DataError(
+            f"{root} holds no images; expected files that end in {', '.join(RASTER_ENDINGS[:8])} …"
+        )
+    return found
+
+
+def known_labels(labels: ObjectLabels, info: RasterInfo) -> ObjectLabels:
+    """Return labels that were read with those of all images."""
+    return labels
+
+
 class ExportedObjects(ObjectChips):
     """Chips of ArcGIS's PASCAL_VOC_rectangles, KITTI_rectangles and RCNN_Masks."""
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        export = read_export(self.root, kinds=("PASCAL_VOC_rectangles", "KITTI_rectangles", "RCNN_Masks"))
+        export = read_export(self.root, kinds=kinds_of("detection"))
         chips: list[tuple[Path, ReadLabels]] = []
         for image, label in export.pairs:
             if not image.is_file():

@@ -17,12 +17,13 @@ from geomm.datasets.object_windows import JudgeObjects, LearnObjects, ObjectWind
 from geomm.datasets.scene_files import OpenScene, Paths, open_scenes
 from geomm.datasets.windows import Change, RandomWindows
 from geomm.errors import DataError
-from geomm.io.coco import CocoFile, is_coco, read_coco
+from geomm.io.coco import CocoFile, read_coco
 from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo
+from geomm.io.sniff import is_coco
 from geomm.io.vector import VectorLabels, layer_classes
 from geomm.structures import MAX_CLASSES, ClassSpec, RasterSpec
 from geomm.transforms.compose import Compose

@@ -47,12 +47,8 @@ def cut_objects(
     """
     import shapely
 
-    near = labels[labels.inside(window)]
-    right, bottom = window.col + window.width, window.row + window.height
-    seen = shapely.intersection(near.geometries, shapely.box(window.col, window.row, right, bottom))
-    area = shapely.area(seen) if len(near) else np.zeros(0)
-    kept = np.flatnonzero(area > 0)
-    near, seen, area = near[kept], seen[kept], area[kept]
+    near, seen = shown_in(labels, window)
+    area = shapely.area(seen)
     offset = np.array([window.col, window.row, window.col, window.row], np.float64)
     objects = Objects(
         boxes=(np.asarray(shapely.bounds(seen)).reshape(-1, 4) - offset).astype(np.float32),
@@ -61,6 +57,17 @@ def cut_objects(
         ignored=near.ignored.copy(),
     )
     return CutObjects(objects, near.boxes - offset, area / np.maximum(near.areas, 1e-9))
+
+
+def shown_in(labels: ObjectLabels, window: PixelWindow) -> tuple[ObjectLabels, NDArray[np.object_]]:
+    """Return the objects that show in a window, and (N,) the part of each outline that does."""
+    import shapely
+
+    near = labels[labels.inside(window)]
+    right, bottom = window.col + window.width, window.row + window.height
+    seen = shapely.intersection(near.geometries, shapely.box(window.col, window.row, right, bottom))
+    kept = np.flatnonzero(shapely.area(seen) > 0) if len(near) else np.zeros(0, np.intp)
+    return near[kept], np.asarray(seen, object)[kept]
 
 
 def _rasterise(geometries: NDArray[np.object_], window: PixelWindow) -> NDArray[np.bool_]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
-from geomm.datasets.coco import known_labels, list_images
-from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels
-from geomm.datasets.object_targets import BoxTarget
-from geomm.errors import ConfigError, DataError
+from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels, known_labels, list_images
+from geomm.errors import DataError
 from geomm.io.object_files import read_voc
 from geomm.io.object_labels import Problems
 from geomm.registry import DATASETS
@@ -23,53 +20,9 @@ _LOG = logging.getLogger("geomm")
 class VocChips(ObjectChips):
     """Images with PASCAL VOC xml, beside them or as ``JPEGImages`` and ``Annotations``.
 
-    ``difficult`` objects are neither learnt nor counted. Images without an xml are left out.
-
-    Args:
-      root: folder of both, searched in depth.
-      sample: name of generated sample data to use instead (``geomm.samples``), with such a folder.
-      classes: None for what the files name; names; or {value: name}.
-      bands: 1-based numbers or names, None for all but alpha.
-      window_px: edge of windows cut out of images, None for whole images.
-      split: ``val`` and ``test`` shares and ``seed`` (the run's).
-      min_visible: an object is ignored in a training window that shows less than this share of its area.
-      empty_share: largest share of training images without an object, None for all there are.
-      map_space: False for photos and oblique imagery.
-      on_error: ``raise``, or ``skip`` to leave out what cannot be used, with a warning.
-      augment: transforms of training images, filled in from the task.
-      seed: of every random choice.
-      target: boxes or outlines, filled in from the task.
+    ``difficult`` objects are neither learnt nor counted. Images without an xml are left out. Its options are
+    those of ``ObjectChips``; ``root`` is the folder of both, searched in depth.
     """
-
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        sample: str | None = None,
-        classes: Any = None,
-        bands: Sequence[int | str] | None = None,
-        window_px: int | None = None,
-        split: Mapping[str, Any] | None = None,
-        min_visible: float = 0.5,
-        empty_share: float | None = None,
-        map_space: bool = True,
-        on_error: str = "raise",
-        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
-        seed: int = 0,
-        target: BoxTarget | None = None,
-    ) -> None:
-        super().__init__(
-            root=sample_root(sample) if root is None and sample is not None else str(root),
-            bands=bands,
-            window_px=window_px,
-            split=split,
-            on_error=on_error,
-            augment=augment,
-            seed=seed,
-            empty_share=empty_share,
-            target=target or BoxTarget(classes=classes, min_visible=min_visible),
-        )
-        self.map_space = map_space
 
     def read_folder(self, problems: Problems) -> ChipFolder:
         found = list_images(self.root)
@@ -109,18 +62,3 @@ def _image_of(file: Path, named: str, images: Mapping[str, list[Path]]) -> Path 
     alike = images.get(file.stem, [])
     beside = [path for path in alike if path.parent == file.parent]
     return next(iter([*beside, *alike, *images.get(PureWindowsPath(named).name, [])]), None)
-
-
-def sample_root(name: str) -> str:
-    """Return the folder of a sample's images, made if it is not there yet.
-
-    Raises:
-      ConfigError: the sample has none.
-    """
-    from geomm.samples import make
-    from geomm.samples.store import samples_folder
-
-    made = make(name, samples_folder())
-    if "root" not in made:
-        raise ConfigError(f"dataset.sample: {name} has no folder of images; it has {', '.join(made)}")
-    return made["root"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from geomm.datasets.coco import list_images
-from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels
-from geomm.datasets.object_targets import BoxTarget
+from geomm.datasets.object_chips import ChipFolder, ObjectChips, ReadLabels, list_images
 from geomm.errors import DataError
 from geomm.io.object_files import read_yolo
 from geomm.io.object_labels import ObjectLabels, Problems
@@ -24,51 +21,9 @@ _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "
 class YoloChips(ObjectChips):
     """Images with YOLO text files, beside them or as ``images/…`` and ``labels/…``; boxes or polygons.
 
-    Class names come from ``data.yaml`` or ``classes.txt``. An image without a text file has no object.
-
-    Args:
-      root: folder of both, searched in depth.
-      classes: None for all that are named; names; or {value: name}.
-      bands: 1-based numbers or names, None for all but alpha.
-      window_px: edge of windows cut out of images, None for whole images.
-      split: ``val`` and ``test`` shares and ``seed`` (the run's).
-      min_visible: an object is ignored in a training window that shows less than this share of its area.
-      empty_share: largest share of training images without an object, None for all there are.
-      map_space: False for photos and oblique imagery.
-      on_error: ``raise``, or ``skip`` to leave out what cannot be used, with a warning.
-      augment: transforms of training images, filled in from the task.
-      seed: of every random choice.
-      target: boxes or outlines, filled in from the task.
+    Class names come from ``data.yaml`` or ``classes.txt``. An image without a text file has no object. Its
+    options are those of ``ObjectChips``; ``root`` is the folder of both, searched in depth.
     """
-
-    def __init__(
-        self,
-        *,
-        root: str,
-        classes: Any = None,
-        bands: Sequence[int | str] | None = None,
-        window_px: int | None = None,
-        split: Mapping[str, Any] | None = None,
-        min_visible: float = 0.5,
-        empty_share: float | None = None,
-        map_space: bool = True,
-        on_error: str = "raise",
-        augment: Mapping[str, Mapping[str, Any] | None] | None = None,
-        seed: int = 0,
-        target: BoxTarget | None = None,
-    ) -> None:
-        super().__init__(
-            root=root,
-            bands=bands,
-            window_px=window_px,
-            split=split,
-            on_error=on_error,
-            augment=augment,
-            seed=seed,
-            empty_share=empty_share,
-            target=target or BoxTarget(classes=classes, min_visible=min_visible),
-        )
-        self.map_space = map_space
 
     def read_folder(self, problems: Problems) -> ChipFolder:
         images = list_images(self.root)

@@ -10,6 +10,20 @@ from typing import Any
 
 from geomm.errors import DataError
 from geomm.io.paths import RASTER_ENDINGS
+from geomm.io.sniff import object_rows
+
+#: The MetaDataModes that are read, and the tasks that each feeds, the usual one first.
+TASKS_OF_KIND: dict[str, tuple[str, ...]] = {
+    "Classified_Tiles": ("segmentation",),
+    "PASCAL_VOC_rectangles": ("detection", "instance_segmentation"),
+    "KITTI_rectangles": ("detection", "instance_segmentation"),
+    "RCNN_Masks": ("instance_segmentation", "detection"),
+    "Labeled_Tiles": ("classification",),
+    "MultiLabeled_Tiles": ("classification",),
+    "Imagenet": ("classification",),
+    "Export_Tiles": ("super_resolution",),
+}
+DEFINITION, STATISTICS, MAP = "esri_model_definition.emd", "esri_accumulated_stats.json", "map.txt"
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Export:
 
     Attributes:
       root: its folder.
-      kind: MetaDataMode, ``Classified_Tiles`` where nothing says.
+      kind: MetaDataMode, by the layout of the folder where nothing says.
       pairs: image and label of each chip, the label None where it is missing.
       classes: name by value.
       colors: colour by value, where the export gives a usable one.
@@ -52,14 +66,13 @@ def read_export(root: str | Path, *, kinds: Sequence[str]) -> Export:
             f"{folder} has no folder 'images'; expected an export with images and labels, "
             f"found {', '.join(inside[:8]) or 'nothing'}"
         )
-    definition = _json(folder / "esri_model_definition.emd")
-    statistics = _json(folder / "esri_accumulated_stats.json")
-    kind = str(definition.get("MetaDataMode") or statistics.get("MetaDataMode") or "Classified_Tiles")
-    if kind not in kinds:
-        raise DataError(f"{folder} is an export of kind {kind}; this task reads {', '.join(kinds)}")
+    definition, statistics = _json(folder / DEFINITION), _json(folder / STATISTICS)
+    kind = _kind(folder, definition, statistics)
     pairs = _map_file(folder) or _by_name(folder)
     if not pairs:
         raise DataError(f"{folder}/images holds no chips")
+    if kind not in kinds:
+        raise DataError(f"{folder} is an export of kind {kind}; this task reads {', '.join(kinds)}")
     classes, colors = _classes(definition, statistics)
     return Export(
         root=folder,
@@ -70,6 +83,45 @@ def read_export(root: str | Path, *, kinds: Sequence[str]) -> Export:
         map_space=str(definition.get("ImageSpaceUsed", "MAP_SPACE")) != "PIXEL_SPACE",
         cell_size=_cell_size(definition, statistics),
     )
+
+
+def kinds_of(task: str) -> tuple[str, ...]:
+    """Return the MetaDataModes that feed a task."""
+    return tuple(kind for kind, tasks in TASKS_OF_KIND.items() if task in tasks)
+
+
+def export_kind(root: str | Path) -> str:
+    """Return the MetaDataMode of an export, by its side files, or by its layout where they do not say.
+
+    Raises:
+      DataError: a side file is damaged.
+    """
+    folder = Path(root)
+    return _kind(folder, _json(folder / DEFINITION), _json(folder / STATISTICS))
+
+
+def _kind(folder: Path, definition: dict[str, Any], statistics: dict[str, Any]) -> str:
+    for data in (definition, statistics):
+        said = data.get("MetaDataMode")
+        if isinstance(said, str) and said and not said.startswith("e.g."):
+            return said
+    return _kind_by_layout(folder)
+
+
+def _kind_by_layout(folder: Path) -> str:
+    labels = folder / "labels"
+    if not labels.is_dir():
+        in_folders = (folder / "images").is_dir() and any(p.is_dir() for p in (folder / "images").iterdir())
+        return "Imagenet" if in_folders else "Export_Tiles"
+    for path in sorted(labels.iterdir())[:20]:
+        ending = path.suffix.lower()
+        if path.is_dir() and any(p.suffix.lower() in RASTER_ENDINGS for p in path.iterdir()):
+            return "RCNN_Masks"
+        if ending == ".xml" and not path.name.endswith(".aux.xml"):
+            return "PASCAL_VOC_rectangles"
+        if ending == ".txt" and object_rows(path) == "kitti":
+            return "KITTI_rectangles"
+    return "Classified_Tiles"
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -84,7 +136,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
     """Read map.txt: an image and a label a line, Windows paths, any white space between."""
-    file = folder / "map.txt"
+    file = folder / MAP
     if not file.is_file():
         return []
     pairs: list[tuple[Path, Path | None]] = []

@@ -28,16 +28,6 @@ class CocoFile:
     classes: dict[int, str]
 
 
-def is_coco(path: str | Path) -> bool:
-    """Return whether a .json is COCO's rather than GeoJSON; a file that is no JSON is not."""
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            data = json.load(file)
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and "annotations" in data and "images" in data
-
-
 def read_coco(path: str | Path, problems: Problems) -> CocoFile:
     """Read a file of objects; those of ``iscrowd`` are ignored.
 

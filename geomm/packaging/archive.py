@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -17,7 +18,10 @@ EMD, WEIGHTS, CONFIG = "model.emd", "weights.safetensors", "config.yaml"
 FILES = "model/"
 #: Members without which a package cannot be used.
 REQUIRED = (EMD, WEIGHTS, CONFIG)
-FORMAT = 1
+#: SHA-256 of every other member, as ``sha256sum -c`` reads them.
+SUMS = "SHA256SUMS"
+#: 2 has checksums, and every common key in the model definition.
+FORMAT = 2
 #: Text members beyond this size are no package of ours.
 _MOST_TEXT_BYTES = 64 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -33,6 +37,8 @@ class Archive:
       config: the resolved run.
       weights: safetensors bytes.
       files: what else the model brings, by name.
+      sizes: bytes of every member, by name.
+      found_format: of the package as it lies there; what is here is of ``FORMAT``.
     """
 
     path: Path
@@ -40,6 +46,30 @@ class Archive:
     config: dict[str, Any]
     weights: bytes
     files: Mapping[str, bytes] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    found_format: int = FORMAT
+
+    def read(self, name: str) -> bytes:
+        """Return a member.
+
+        Raises:
+          PackageError: there is none of that name.
+        """
+        try:
+            if self.path.is_dir():
+                return (self.path / name).read_bytes()
+            with zipfile.ZipFile(self.path) as archive:
+                return archive.read(name)
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise PackageError(f"{self.path} has no {name}") from error
+
+    def read_text(self, name: str) -> str:
+        """Return a member as text.
+
+        Raises:
+          PackageError: there is none of that name, or it is no text.
+        """
+        return _text(self.path, self.read, name)
 
     @property
     def own(self) -> dict[str, Any]:
@@ -59,6 +89,12 @@ def write_archive(path: Path, members: Mapping[str, bytes]) -> Path:
             archive.writestr(info, content)
     os.replace(temporary, path)
     return path
+
+
+def checksums(members: Mapping[str, bytes]) -> bytes:
+    """Return the lines of ``SUMS`` for some members."""
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in members.items()]
+    return "".join(lines).encode()
 
 
 def open_archive(path: str | Path) -> Archive:
@@ -81,9 +117,8 @@ def open_archive(path: str | Path) -> Archive:
             if damaged is not None:
                 raise PackageError(f"{file}: member {damaged} is damaged; copy the package again")
             emd = _json(file, archive.read)
-            _check_format(file, emd)
-            names = archive.namelist()
-            return _archive(file, emd, archive.read, names)
+            sizes = {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}
+            return _archive(file, emd, archive.read, sizes)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise PackageError(
             f"{file} is not a readable model package ({error}); expected the model.dlpk that training wrote"
@@ -108,22 +143,22 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 def _open_folder(folder: Path) -> Archive:
     """Read a package that was unpacked, as ArcGIS does before it calls the raster function."""
-    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-    _check_required(folder, names)
+    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    _check_required(folder, list(sizes))
 
     def read(name: str) -> bytes:
         return (folder / name).read_bytes()
 
-    emd = _json(folder, read)
-    _check_format(folder, emd)
-    return _archive(folder, emd, read, names)
+    return _archive(folder, _json(folder, read), read, sizes)
 
 
-def _archive(file: Path, emd: dict[str, Any], read: Callable[[str], bytes], names: Sequence[str]) -> Archive:
-    files = {
-        name[len(FILES) :]: read(name) for name in names if name.startswith(FILES) and not name.endswith("/")
-    }
-    return Archive(file, emd, _yaml(file, read), read(WEIGHTS), files)
+def _archive(
+    file: Path, emd: dict[str, Any], read: Callable[[str], bytes], sizes: Mapping[str, int]
+) -> Archive:
+    found = _check_format(file, emd)
+    files = {name[len(FILES) :]: read(name) for name in sizes if name.startswith(FILES)}
+    upgraded = {**emd, "geomm": {**emd["geomm"], "format": FORMAT}}
+    return Archive(file, upgraded, _yaml(file, read), read(WEIGHTS), files, sizes, found)
 
 
 def _check_members(file: Path, archive: zipfile.ZipFile) -> None:
@@ -186,7 +221,12 @@ def _yaml(file: Path, read: Callable[[str], bytes]) -> dict[str, Any]:
     return data
 
 
-def _check_format(file: Path, emd: Mapping[str, Any]) -> None:
+def _check_format(file: Path, emd: Mapping[str, Any]) -> int:
+    """Return a package's format, of which every one up to ``FORMAT`` is read.
+
+    Format 1 differs in what is beside the model alone: it has no checksums, its definition lacks keys, and a
+    spec of its time may lack what was added since, which then has its default.
+    """
     found = emd["geomm"].get("format")
     if not isinstance(found, int) or found < 1:
         raise PackageError(f"{file}: unknown package format {found!r}")
@@ -195,3 +235,4 @@ def _check_format(file: Path, emd: Mapping[str, Any]) -> None:
             f"{file}: package format {found} is newer than this geomm reads ({FORMAT}); "
             "upgrade with pip install --upgrade geomm"
         )
+    return found

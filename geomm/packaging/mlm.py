@@ -1,11 +1,12 @@
 """The model as a STAC Item with the Machine Learning Model extension.
 
-https://github.com/stac-extensions/mlm, version 1.5.0.
+https://github.com/stac-extensions/mlm, version 1.5.2.
 """
 
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,51 +14,47 @@ import geomm
 from geomm.structures import RasterSpec
 from geomm.tasks.base import Task
 
-_SCHEMA = "https://stac-extensions.github.io/mlm/v1.5.0/schema.json"
-_TASKS = {
-    "segmentation": "semantic-segmentation",
-    "point_cloud": "semantic-segmentation",
-    "detection": "object-detection",
-    "instance_segmentation": "instance-segmentation",
-    "classification": "classification",
-    "super_resolution": "super-resolution",
-    "ner": "named-entity-recognition",
-}
+_MLM = "https://stac-extensions.github.io/mlm/v1.5.2/schema.json"
+_CLASSIFICATION = "https://stac-extensions.github.io/classification/v1.1.0/schema.json"
 
 
 def model_item(
     config: Mapping[str, Any], spec: Any, task: Task, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a STAC Item that describes the model; it is about no place, so its geometry is null."""
-    import torch
-
     head, backbone = config.get("head") or {}, config.get("backbone") or {}
-    architecture = str(head.get("type", task.name)).rpartition(".")[2]
+    architecture = str(head.get("estimator") or head.get("type") or task.name).rpartition(".")[2]
     over = backbone.get("name") or backbone.get("type")
+    pretrained = bool(backbone.get("pretrained") or head.get("checkpoint"))
     now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     properties: dict[str, Any] = {
         "datetime": now,
+        "description": f"{task.name} by {architecture}{f' over {over}' if over else ''}, trained by geomm",
         "mlm:name": f"{architecture} over {over}" if over else architecture,
         "mlm:architecture": architecture,
-        "mlm:tasks": [_kind(spec, task)],
-        "mlm:framework": "pytorch",
-        "mlm:framework_version": torch.__version__,
-        "mlm:total_parameters": metrics.get("parameters"),
-        "mlm:pretrained": bool(backbone.get("pretrained")),
-        "mlm:batch_size_suggestion": metrics.get("batch_size"),
+        **_framework(head),
+        "mlm:pretrained": pretrained,
+        **task.stac_keys(spec),
     }
+    if not pretrained:
+        properties["mlm:pretrained_source"] = None
+    for key, name in (("mlm:total_parameters", "parameters"), ("mlm:batch_size_suggestion", "batch_size")):
+        if isinstance(metrics.get(name), int):
+            properties[key] = metrics[name]
+    learnt = {key: metrics[key] for key in ("lr", "epochs", "seed") if metrics.get(key) is not None}
+    if learnt:
+        properties["mlm:hyperparameters"] = learnt
+    # STAC allows bands of an item where an asset has some, and the extension asks the item for them.
+    bands: dict[str, Any] = {}
     if isinstance(spec, RasterSpec):
-        properties |= {
-            "mlm:input": [_raster_input(spec)],
-            "mlm:output": [_raster_output(spec, task)],
-        }
+        bands["bands"] = [{"name": name, "data_type": spec.dtype} for name in spec.band_names]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [_SCHEMA],
-        "id": f"geomm-{task.name}-{architecture.lower()}",
+        "stac_extensions": [_MLM, _CLASSIFICATION],
+        "id": re.sub(r"[^a-z0-9_-]+", "-", f"geomm-{task.name}-{architecture}".lower()),
         "geometry": None,
-        "properties": {key: value for key, value in properties.items() if value is not None},
+        "properties": {**properties, **bands},
         "links": [],
         "assets": {
             "model": {
@@ -65,61 +62,18 @@ def model_item(
                 "type": "application/vnd.safetensors",
                 "title": f"Weights, built by geomm {geomm.__version__} from config.yaml",
                 "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": "safetensors",
+                "mlm:artifact_type": "safetensors.torch.save_file",
+                **bands,
             }
         },
     }
 
 
-def _kind(spec: Any, task: Task) -> str:
-    if task.name == "tabular":
-        return str(spec.kind)
-    return _TASKS.get(task.name, task.name.replace("_", "-"))
+def _framework(head: Mapping[str, Any]) -> dict[str, str]:
+    if head.get("estimator"):
+        from importlib.metadata import version
 
+        return {"mlm:framework": "scikit-learn", "mlm:framework_version": version("scikit-learn")}
+    import torch
 
-def _raster_input(spec: RasterSpec) -> dict[str, Any]:
-    return {
-        "name": "imagery",
-        "bands": list(spec.band_names),
-        "input": {
-            "shape": [-1, spec.in_channels, spec.window_px, spec.window_px],
-            "dim_order": ["batch", "bands", "height", "width"],
-            "data_type": "float32",
-        },
-        "value_scaling": [
-            {"type": "z-score", "mean": mean, "stddev": std}
-            for mean, std in zip(spec.statistics.mean, spec.statistics.std, strict=True)
-        ],
-        "resize_type": None,
-    }
-
-
-def _raster_output(spec: RasterSpec, task: Task) -> dict[str, Any]:
-    finds_objects = task.name in ("detection", "instance_segmentation")
-    shape, order = [-1, spec.num_classes], ["batch", "class"]
-    if task.name != "classification":
-        shape, order = [*shape, spec.window_px, spec.window_px], [*order, "height", "width"]
-    scores = {"shape": shape, "dim_order": order, "data_type": "float32"}
-    return {
-        "name": "objects" if finds_objects else "scores",
-        "tasks": [_TASKS.get(task.name, task.name.replace("_", "-"))],
-        "result": _objects() if finds_objects else scores,
-        "classification:classes": [
-            {
-                "value": item.value,
-                "name": item.name.replace(" ", "_"),
-                "title": item.name,
-                "color_hint": "{:02X}{:02X}{:02X}".format(*item.color),
-            }
-            for item in spec.classes
-        ],
-    }
-
-
-def _objects() -> dict[str, Any]:
-    """Describe a window's objects: corners in pixels, score, index of the class."""
-    return {
-        "shape": [-1, -1, 6],
-        "dim_order": ["batch", "object", "xmin_ymin_xmax_ymax_score_class"],
-        "data_type": "float32",
-    }
+    return {"mlm:framework": "PyTorch", "mlm:framework_version": torch.__version__}

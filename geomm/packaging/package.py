@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, PackageError
-from geomm.packaging.archive import CONFIG, EMD, FILES, WEIGHTS, Archive, open_archive, write_archive
+from geomm.packaging.archive import (
+    CONFIG,
+    EMD,
+    FILES,
+    SUMS,
+    WEIGHTS,
+    Archive,
+    checksums,
+    open_archive,
+    write_archive,
+)
 from geomm.packaging.card import model_card
 from geomm.packaging.emd import model_definition
 from geomm.packaging.mlm import model_item
@@ -67,6 +77,7 @@ def save_package(
         members |= {f"{FILES}{name}": content for name, content in model.package_files().items()}
     for figure in sorted(figures.glob("*.png")) if figures is not None else []:
         members[f"figures/{figure.name}"] = figure.read_bytes()
+    members[SUMS] = checksums(members)
     return write_archive(Path(path), members)
 
 
@@ -141,10 +152,18 @@ def load_package(path: str | Path) -> Package:
     Raises:
       PackageError: the package is damaged, foreign, or needs a plugin that is not loaded.
     """
+    return load_archive(open_archive(path))
+
+
+def load_archive(archive: Archive) -> Package:
+    """Build the model of a package that was read.
+
+    Raises:
+      PackageError: it does not fit its config, or needs a plugin that is not loaded.
+    """
     import hashlib
 
-    archive = open_archive(path)
-    task, spec, model = _build(archive)
+    task, spec, model = build_model(archive)
     # The files first: they may say what the weights belong to.
     if hasattr(model, "load_package_files"):
         model.load_package_files(archive.files)
@@ -155,7 +174,12 @@ def load_package(path: str | Path) -> Package:
     return Package(archive.path, model.eval(), task, spec, archive.config, digest.hexdigest()[:16])
 
 
-def _build(archive: Archive) -> tuple[Task, Any, Any]:
+def build_model(archive: Archive) -> tuple[Task, Any, Any]:
+    """Return a package's task, spec and model, the model without its weights.
+
+    Raises:
+      PackageError: its config does not build one.
+    """
     config = dict(archive.config)
     config["backbone"] = _without_weights(config.get("backbone"))
     config["head"] = _without_weights(config.get("head"))

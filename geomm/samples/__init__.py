@@ -12,7 +12,7 @@ from geomm.samples.lidar import buildings_and_trees, power_lines
 from geomm.samples.plants import plant_species
 from geomm.samples.pools import swimming_pools
 from geomm.samples.solar import solar_output
-from geomm.samples.store import LAYER, SAMPLES, make
+from geomm.samples.store import LAYER, SAMPLES, make, sample_root
 from geomm.samples.wrecks import shipwrecks
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "make",
     "plant_species",
     "power_lines",
+    "sample_root",
     "shipwrecks",
     "solar_output",
     "swimming_pools",

@@ -87,3 +87,15 @@ def make(name: str, folder: Path | None = None) -> dict[str, str]:
             shutil.rmtree(temporary)
     roles: Mapping[str, Any] = json.loads(index.read_text(encoding="utf-8"))
     return {role: str(target / path) for role, path in roles.items()}
+
+
+def sample_root(name: str) -> str:
+    """Return the folder that a sample's files lie in, made if it is not there yet.
+
+    Raises:
+      ConfigError: there is no such sample, or it has no folder of files.
+    """
+    made = make(name)
+    if "root" not in made:
+        raise ConfigError(f"dataset.sample: {name} has no folder of files; it has {', '.join(made)}")
+    return made["root"]

@@ -137,3 +137,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def emd_keys(self, spec: Any) -> dict[str, Any]:
         """Return this task's keys of an Esri model definition."""
+
+    def stac_keys(self, spec: Any) -> dict[str, Any]:
+        """Return ``mlm:tasks``, ``mlm:input`` and ``mlm:output`` of STAC's Machine Learning Model extension.
+
+        A task that does not say what goes in and out has empty lists.
+        """
+        return {"mlm:tasks": [], "mlm:input": [], "mlm:output": []}

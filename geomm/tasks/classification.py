@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import DATASETS, TASKS, build
 from geomm.structures import ClassificationSpec, RasterSpec
-from geomm.tasks.base import Finished
+from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
 from geomm.tasks.raster import RasterTask
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Classification(RasterTask):
     """
 
     name = "classification"
+    raster_function = ARCGIS_FUNCTIONS / "geomm_object_classifier.py"
     spec_type = ClassificationSpec
     cpu_batch_size = 16
     example_input = "scene.tif inference.features=buildings.gpkg"
@@ -135,11 +136,15 @@ class Classification(RasterTask):
             lines.append(f"- features are shown with {margin} of ground around{hidden}")
         return lines
 
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        scores = tensor([-1, spec.num_classes], ["batch", "class"])
+        return output("scores", "classification", scores, classes=spec.classes)
+
     def emd_keys(self, spec: ClassificationSpec) -> dict[str, Any]:
         return {
             "ModelType": "ObjectClassification",
-            "ImageHeight": spec.window_px,
-            "ImageWidth": spec.window_px,
             "CropSizeFixed": 0,
             "BlackenAroundFeature": int(spec.blackout),
         }

@@ -118,9 +118,16 @@ class Detection(RasterTask):
         if judged:
             run.model.keep_threshold(judged[0].threshold)
 
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        kind = "instance-segmentation" if self.masked else "object-detection"
+        said = "a row an object: xmin, ymin, xmax, ymax in pixels of the window, score, index of the class"
+        said += "; a mask of the window beside each" if self.masked else ""
+        rows = tensor([-1, -1, 6], ["batch", "object", "box_score_class"])
+        return output("objects", kind, rows, classes=spec.classes, description=said)
+
     def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:
         return {
             "ModelType": "ObjectDetection",
-            "ImageHeight": spec.window_px,
-            "ImageWidth": spec.window_px,
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.registry import MODELS, TASKS, build
 from geomm.tasks.base import Finished, Task
-from geomm.text import Document, TextSpec
+from geomm.text import Document, TextSpec, biluo_tags
 
 if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
@@ -103,11 +103,25 @@ class Ner(Task):
             f"- entities {', '.join(spec.labels)}{placed}",
         ]
 
+    def stac_keys(self, spec: TextSpec) -> dict[str, Any]:
+        from geomm.structures import make_classes
+        from geomm.tasks.stac_model import output, tensor
+
+        names = biluo_tags(spec.labels)
+        tokens = {
+            "name": "tokens",
+            "description": f"words of a text in the language {spec.language}",
+            "input": tensor([-1, spec.window_tokens], ["batch", "token"], "other"),
+        }
+        tags = tensor([-1, spec.window_tokens, len(names)], ["batch", "token", "class"])
+        classes = make_classes(names, range(len(names)))
+        result = output("tags", "classification", tags, classes=classes, description="BILUO tags")
+        return {"mlm:tasks": result["tasks"], "mlm:input": [tokens], "mlm:output": [result]}
+
     def emd_keys(self, spec: TextSpec) -> dict[str, Any]:
         return {
             "ModelType": "EntityRecognition",
             "Labels": list(spec.labels),
             "AddressTag": spec.address_tag,
             "Language": spec.language,
-            "SupportsVariableTileSize": False,
         }

@@ -137,14 +137,24 @@ class PointCloud(Task):
             f"- classification codes: {classes}",
         ]
 
+    def stac_keys(self, spec: PointSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        names = ["x", "y", "z", *spec.features]
+        points = {
+            "name": "points",
+            "description": f"points of a block of {spec.block_m:g} m: {', '.join(names)}",
+            "input": tensor([-1, spec.block_points, len(names)], ["batch", "point", "feature"]),
+        }
+        scores = tensor([-1, spec.block_points, spec.num_classes], ["batch", "point", "class"])
+        result = output("scores", "semantic-segmentation", scores, classes=spec.classes)
+        return {"mlm:tasks": result["tasks"], "mlm:input": [points], "mlm:output": [result]}
+
     def emd_keys(self, spec: PointSpec) -> dict[str, Any]:
         statistics = spec.statistics
         limits = zip(spec.features, statistics.min, statistics.max, strict=True)
         return {
             "ModelType": "PointCloudClassification",
-            "Classes": [
-                {"Value": item.value, "Name": item.name, "Color": list(item.color)} for item in spec.classes
-            ],
             "ExtraFeatures": [[name, low, high] for name, low, high in limits],
             "BlockSize": spec.block_m,
             "MaxPoints": spec.block_points,

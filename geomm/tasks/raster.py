@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,16 @@ class RasterTask(Task):
         from geomm.datasets.collate import collate_raster
 
         return collate_raster(samples)
+
+    def stac_keys(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import raster_input
+
+        result = self.stac_output(spec)
+        return {"mlm:tasks": result["tasks"], "mlm:input": [raster_input(spec)], "mlm:output": [result]}
+
+    @abc.abstractmethod
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        """Return what comes out of the model, from ``geomm.tasks.stac_model.output``."""
 
     def describe_spec(self, spec: RasterSpec) -> list[str]:
         gsd = f", pixels of {spec.gsd:g} CRS units" if spec.gsd else ""

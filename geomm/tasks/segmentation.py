@@ -107,9 +107,14 @@ class Segmentation(RasterTask):
             model_id=model_id,
         )
 
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        edge = spec.window_px
+        scores = tensor([-1, spec.num_classes, edge, edge], ["batch", "class", "height", "width"])
+        return output("scores", "semantic-segmentation", scores, classes=spec.classes)
+
     def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:
         return {
             "ModelType": "ImageClassification",
-            "ImageHeight": spec.window_px,
-            "ImageWidth": spec.window_px,
         }

@@ -110,11 +110,16 @@ class SuperResolution(RasterTask):
             model_id=model_id,
         )
 
+    def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        edge = spec.window_px * spec.scale
+        pixels = tensor([-1, spec.in_channels, edge, edge], ["batch", "bands", "height", "width"])
+        return output("pixels", "super-resolution", pixels, bands=spec.band_names)
+
     def emd_keys(self, spec: RasterSpec) -> dict[str, Any]:
         return {
             "ModelType": "SuperResolution",
-            "ImageHeight": spec.window_px,
-            "ImageWidth": spec.window_px,
             "DownsampleFactor": spec.scale,
         }
 

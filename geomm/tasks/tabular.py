@@ -137,15 +137,27 @@ class Tabular(Task):
             lines.append(f"- classes: {', '.join(item.name for item in spec.classes)}")
         return lines
 
+    def stac_keys(self, spec: TableSpec) -> dict[str, Any]:
+        from geomm.tasks.stac_model import output, tensor
+
+        columns = ", ".join(f"{item.name} ({item.kind})" for item in spec.columns)
+        rows = {
+            "name": "rows",
+            "description": f"columns {columns}",
+            "input": tensor([-1, len(spec.columns)], ["batch", "feature"], "other"),
+        }
+        if spec.classes:
+            scores = tensor([-1, len(spec.classes)], ["batch", "class"])
+            result = output("scores", "classification", scores, classes=spec.classes)
+        else:
+            values = tensor([-1, len(spec.targets)], ["batch", "target"])
+            names = ", ".join(item.name for item in spec.targets)
+            result = output("values", "regression", values, description=names)
+        return {"mlm:tasks": result["tasks"], "mlm:input": [rows], "mlm:output": [result]}
+
     def emd_keys(self, spec: TableSpec) -> dict[str, Any]:
-        keys: dict[str, Any] = {
+        return {
             "ModelType": "FullyConnectedNetwork",
-            "SupportsVariableTileSize": False,
             "ExplanatoryVariables": [{"Name": item.name, "Kind": item.kind} for item in spec.columns],
             "PredictionVariables": [item.name for item in spec.targets],
         }
-        if spec.classes:
-            keys["Classes"] = [
-                {"Value": item.value, "Name": item.name, "Color": list(item.color)} for item in spec.classes
-            ]
-        return keys

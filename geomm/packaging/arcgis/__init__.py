@@ -1,4 +1,5 @@
-"""Python raster functions that a package carries for ArcGIS; geomm itself never runs them.
+"""Python raster functions that packages carry for ArcGIS, and what these share.
 
-They follow the contract that Esri describes in github.com/Esri/raster-deep-learning.
+geomm itself never runs them. They follow the contract that Esri describes in
+github.com/Esri/raster-deep-learning.
 """

@@ -1,4 +1,4 @@
-"""Export a package for other runtimes: python tools/export.py model=model.dlpk format=onnx output=out/.
+"""Look at a package: python tools/package.py show|verify|export model.dlpk.
 
 ``--help`` lists every option.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from geomm.cli import export
+from geomm.cli import package
 
 if __name__ == "__main__":
-    sys.exit(export())
+    sys.exit(package())
