@@ -55,6 +55,8 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         if base is None:
             return Checked(tuple(problems), tuple(overrides))
         additions = _apply(base, values, problems)
+        # Hydra's word for a group of which nothing is wanted.
+        additions |= {str(item.input_line): f"~{_key(item)}" for item in chosen if item.value() is None}
         # What a wrong name brings with it (its own missing values) is not a mistake of its own.
         if not any(problem.path in groups.names for problem in problems):
             problems += _missing(base)
@@ -154,7 +156,7 @@ class _Groups:
 def _first_choice(override: Override) -> str:
     choices = _choices(override)
     value = choices[0] if choices else None
-    return f"{_key(override)}={'null' if value is None else value}"
+    return f"~{_key(override)}" if value is None else f"{_key(override)}={value}"
 
 
 def _compose_chosen(

@@ -70,7 +70,7 @@ class Classification(RasterTask):
         from geomm.models.classifier import Classifier
 
         return Classifier(
-            backbone=dict(config["backbone"]),
+            backbone=config.get("backbone"),
             head=dict(config["head"]),
             loss=config.get("loss"),
             spec=spec,

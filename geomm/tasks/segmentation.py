@@ -52,7 +52,7 @@ class Segmentation(RasterTask):
         from geomm.models.segmentor import Segmentor
 
         return Segmentor(
-            backbone=dict(config["backbone"]),
+            backbone=config.get("backbone"),
             head=dict(config["head"]),
             loss=config.get("loss"),
             spec=spec,
@@ -95,7 +95,7 @@ class Segmentation(RasterTask):
     ) -> PredictionReport:
         from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 
-        chosen = ClassMapOptions(**options)
+        chosen = ClassMapOptions(**options).sized_for(model, spec)
         model.to(chosen.resolve_device())
         return predict_rasters(
             inputs,

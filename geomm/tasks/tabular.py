@@ -70,12 +70,20 @@ class Tabular(Task):
         head = {key: value for key, value in config["head"].items() if key != "tasks"}
         if head["type"] == "SklearnModel":
             head["seed"] = config["seed"]
-        model: Any = build(HEADS.registry, head, spec=spec)
+        model: Any = self._built(head, spec)
         self._probable = not hasattr(model, "fit_at_once") or self._estimator_is_probable(head)
         if self.monitor == "auto":
             kind = "choice" if spec.classes and not self._probable else spec.kind
             self.monitor, self.monitor_rule = _MONITORS[kind]
         return model  # type: ignore[no-any-return]
+
+    def _built(self, head: Mapping[str, Any], spec: TableSpec) -> Any:
+        from geomm.models.external import is_external
+        from geomm.models.external_table import ExternalTable
+
+        if is_external(head, None):
+            return ExternalTable(head=head, spec=spec)
+        return build(HEADS.registry, dict(head), spec=spec)
 
     def _estimator_is_probable(self, head: Mapping[str, Any]) -> bool:
         from geomm.errors import GeommError
