@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "available", "extend", "load", "train"]
+__all__ = ["__version__", "available", "extend", "load", "prepare", "train"]
 
 if TYPE_CHECKING:
-    from geomm.api import available, load, train
+    from geomm.api import available, load, prepare, train
     from geomm.models.external import extend
 
 

@@ -47,8 +47,9 @@ def test_torchvisions_fcos_finds_squares(root, site, scene, tmp_path):  # noqa: 
     run(
         root, site, "train", "task=detection", "head=torchvision_fcos", f"dataset.images={image}",
         f"dataset.labels={labels}", "dataset.label_field=kind", "dataset.window_px=64",
-        "dataset.windows_per_epoch=32", "schedule.epochs=5", "task.monitor=AP", "schedule.batch_size=4", "schedule.lr=2e-3",
-        "runtime.workers=0", "runtime.device=cpu", "tracking=none", f"work_dir={tmp_path}",
+        "dataset.windows_per_epoch=32", "schedule.epochs=5", "task.monitor=AP", "schedule.batch_size=4",
+        "schedule.lr=2e-3", "runtime.workers=0", "runtime.device=cpu", "tracking=none",
+        f"work_dir={tmp_path}",
     )  # fmt: skip
     package = f"model={tmp_path / 'model.dlpk'}"
     out = tmp_path / "out"

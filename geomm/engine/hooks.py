@@ -18,7 +18,7 @@ from geomm.registry import HOOKS
 
 LAST = "last.pth"
 BEST = "best.pth"
-_STATE = "geomm_best"
+STATE = "geomm_best"
 
 
 @HOOKS.register_module()
@@ -65,7 +65,7 @@ class EpochCheckpointHook(Hook):
     def state(self, runner: Runner) -> dict[str, Any]:
         """Best score so far (``score``), its ``epoch``, and ``waited`` validations since."""
         info = runner.message_hub.runtime_info
-        return dict(info.get(_STATE) or {"score": None, "epoch": 0, "waited": 0})
+        return dict(info.get(STATE) or {"score": None, "epoch": 0, "waited": 0})
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if not runner.geomm_training:
@@ -78,7 +78,7 @@ class EpochCheckpointHook(Hook):
             state = {"score": value, "epoch": runner.epoch, "waited": 0}
         else:
             state["waited"] += 1
-        runner.message_hub.update_info(_STATE, state)
+        runner.message_hub.update_info(STATE, state)
         if self.patience is not None and state["waited"] >= self.patience:
             runner.train_loop.stop_training = True
             runner.logger.info("no better %s for %d validations: stopping", self.monitor, self.patience)

@@ -80,6 +80,11 @@ class Detection(RasterTask):
             return ExternalDetector(head=head, spec=spec)
         return Detector(backbone=backbone, head=head, spec=spec)
 
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.objects import draw_object_panels
+
+        return draw_object_panels(None, source.split(split), spec, path)
+
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.objects import draw_object_panels, draw_precision_recall
 

@@ -64,6 +64,11 @@ class Segmentation(RasterTask):
 
         return [SegmentationMetric(classes=[item.name for item in spec.classes])]
 
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.panels import draw_segmentation_panels
+
+        return draw_segmentation_panels(None, source.split(split), spec, path)
+
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.confusion import draw_confusion
         from geomm.visualization.panels import draw_segmentation_panels

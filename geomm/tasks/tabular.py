@@ -113,6 +113,13 @@ class Tabular(Task):
         if not run.spec.classes and "val" in run.evaluations:
             run.model.learn_spread(run.evaluations["val"][0].rows["errors"])
 
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.tables import draw_columns
+
+        rows = source.frame.iloc[source.split(split).rows]
+        names = [target.name for target in spec.targets] + [column.name for column in spec.columns]
+        return draw_columns(rows[[name for name in names if name in rows]], path)
+
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.tasks.table_figures import draw_table_figures
 
