@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,22 +85,28 @@ def as_overrides(given: Mapping[str, Any], *, within: str) -> list[str]:
     texts = []
     for key, value in given.items():
         choice = key in root and isinstance(value, str) and (config_dir() / key).is_dir()
-        text = value if choice else _written(value)
+        text = value if choice else written(value)
         texts.append(f"{key if key in root else f'{within}.{key}'}={text}")
     return sorted(texts, key=lambda text: text.partition("=")[0] not in root)
 
 
-def _written(value: Any) -> str:
+def _key(value: Any) -> str:
+    """Return a mapping's key as Hydra reads it: never in quotes."""
+    return re.sub(r"([\\()\[\]{}:=,'\" \t])", r"\\\1", str(value))
+
+
+def written(value: Any) -> str:
     """Return a value as Hydra reads it on a command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_written(k)}:{_written(v)}" for k, v in value.items()) + "}"
+        return "{" + ",".join(f"{_key(k)}:{written(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_written, value)) + "]"
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    # A backslash means one, but before a quotation mark and at the end.
+    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
     return f"'{text}'"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from geomm.config.compose import written
 from geomm.engine.at_once import AtOnceRunner
 from geomm.engine.hooks import BEST, STATE
 from geomm.engine.logs import log_to
@@ -46,7 +47,7 @@ class Data:
     def __init__(self, overrides: Sequence[str], resolve: Resolve) -> None:
         self.config = resolve(overrides)
         self.folder = Path(self.config["work_dir"])
-        self.overrides = (*overrides, f"work_dir={_quoted(str(self.folder))}")
+        self.overrides = (*overrides, f"work_dir={written(str(self.folder))}")
         self._resolve = resolve
         self._numbers = itertools.count(1)
         prepare_folder(self.folder, self.config)
@@ -286,7 +287,7 @@ class _Fitted(AtOnceRunner):
             self._best = {**best, "epoch": self.epoch + best["epoch"]}
         for name, curve in runner.history().items():
             self._curves.setdefault(name, []).extend((self._steps + at, value) for at, value in curve)
-        self._steps = max((curve[-1][0] for curve in self._curves.values() if curve), default=0)
+        self._steps += runner.iter if isinstance(runner, TrainingRunner) else 0
         self.epoch += runner.epoch
         self.seconds += seconds
 
@@ -295,7 +296,3 @@ class _Fitted(AtOnceRunner):
         return {
             name: [item for item in curve if math.isfinite(item[1])] for name, curve in self._curves.items()
         }
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -60,12 +60,14 @@ def extend(task: str, *, name: str | None = None) -> Callable[[T], T]:
                                                                   int64, 255 unlabelled; or ``loss=…``
     classification   pixels (B, C, H, W) -> logits (B, K)         ``loss(pixels, target)``, (B, K)
                                                                   float32; or ``loss=…``
-    detection,       pixels -> a dict a picture: ``boxes`` (N, 4) ``loss(pixels, targets)``, a dict a
-    instance_…       float xyxy, ``labels`` (N,) from 0,          picture with ``boxes``, ``labels``
-                     ``scores`` (N,), ``masks`` (N, H, W)         from 0, ``masks`` (N, H, W) bool
+    detection        pixels -> a dict a picture: ``boxes`` (N, 4) ``loss(pixels, targets)``, a dict a
+                     float xyxy, ``labels`` (N,) from 0,          picture with ``boxes``, ``labels``
+                     ``scores`` (N,)                              from 0
     tabular          numbers (B, F) float32, categories (B, S)    ``loss(scores, target)``; by default
                      int64 -> values or logits (B, outputs)       squared error or cross-entropy
     ================ ============================================ =====================================
+
+    For ``instance_segmentation`` both dicts have ``masks`` (N, H, W) too, bool; probabilities count from 0.5.
 
     Pixels are float32, normalised by the training data's statistics, 0 where there is no data; their edges
     are multiples of the class's ``multiple_px`` (32 where it has none); ``fixed_tiles = True`` says that a

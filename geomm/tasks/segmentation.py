@@ -67,7 +67,7 @@ class Segmentation(RasterTask):
     def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
         from geomm.visualization.panels import draw_segmentation_panels
 
-        return draw_segmentation_panels(None, source.split(split), spec, path)
+        return draw_segmentation_panels(None, source.split(split), spec, path, rows=4)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.confusion import draw_confusion
