@@ -104,7 +104,7 @@ def written(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{_key(k)}:{written(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     # A backslash means one, but before a quotation mark and at the end.
     text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
     return f"'{text}'"
