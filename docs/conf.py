@@ -11,9 +11,11 @@ project = "geomm"
 author = "The geomm developers"
 copyright = "2026, the geomm developers"
 release = version = geomm.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "plugin_example"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+# The tests run the notebooks.
+nb_execution_mode = "off"
+exclude_patterns = ["_build", "plugin_example", "plugin_packages"]
 html_theme = "furo"
 html_title = "geomm"
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -1,7 +1,7 @@
 """geomm: config-driven deep learning on geospatial data, from training to a file that a GIS opens.
 
-``train``, ``load`` and ``available`` are loaded when first used: importing geomm takes milliseconds
-and brings no torch.
+Everything in ``__all__`` is loaded when first used: importing geomm takes milliseconds and brings no
+torch.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "available", "load", "train"]
+__all__ = ["__version__", "available", "extend", "load", "prepare", "train"]
 
 if TYPE_CHECKING:
-    from geomm.api import available, load, train
+    from geomm.api import available, load, prepare, train
+    from geomm.models.external import extend
 
 
 def __getattr__(name: str) -> object:
-    if name in ("available", "load", "train"):
+    if name == "extend":
+        from geomm.models.external import extend
+
+        return extend
+    if name in __all__:
         from geomm import api
 
         return getattr(api, name)

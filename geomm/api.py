@@ -11,6 +11,7 @@ from geomm.errors import ConfigError, PackageError, did_you_mean
 
 if TYPE_CHECKING:
     from geomm.chips import Exported as ExportedChips
+    from geomm.engine.learner import Data
     from geomm.inference import PredictionReport
     from geomm.packaging import Package
 
@@ -27,6 +28,13 @@ def train(overrides: Sequence[str] = ()) -> Package:
       ConfigError: every mistake in the overrides, one line each.
       DataError: the data cannot be used.
     """
+    config = _resolved(overrides)
+    from geomm.engine.training import train as run
+
+    return load(run(config).package)
+
+
+def _resolved(overrides: Sequence[str]) -> dict[str, Any]:
     from geomm.config import check, compose, resolve
     from geomm.config.compose import hydra_session
     from geomm.plugins import load_plugins, named_plugins
@@ -39,10 +47,31 @@ def train(overrides: Sequence[str] = ()) -> Package:
     for note in checked.notes:
         _LOG.info(note)
     with hydra_session():
-        config = resolve(compose("train", checked.overrides, plugins))
-    from geomm.engine.training import train as run
+        return resolve(compose("train", checked.overrides, plugins))
 
-    return load(run(config).package)
+
+def prepare(overrides: Sequence[str] = (), **given: Any) -> Data:
+    """Read, check and split data, ready to look at and to train on, in a notebook say.
+
+    Args:
+      overrides: as on the command line, such as ``["experiment=swimming_pools", "dataset.window_px=128"]``.
+      given: the same as keywords: a group's choice (``task="detection"``, ``dataset="coco"``), ``work_dir``,
+        ``seed``, ``plugins``; any other is an option of the dataset (``images="scenes/*.tif"``).
+
+    Returns:
+      ``show_batch()`` draws samples, ``model([…])`` builds a model with ``fit`` and ``save``.
+
+    Raises:
+      ConfigError: every mistake, one line each.
+      DataError: the data cannot be used.
+    """
+    from geomm.config.compose import as_overrides
+
+    texts = [*overrides, *as_overrides(given, within="dataset")]
+    _resolved(texts)  # mistakes are named before torch is imported
+    from geomm.engine.learner import Data
+
+    return Data(texts, _resolved)
 
 
 def load(path: str | Path) -> Package:

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
 from geomm.errors import ConfigError, GeommError, did_you_mean
@@ -67,16 +68,16 @@ def load_plugins(modules: Sequence[str]) -> None:
         sys.path.insert(0, os.getcwd())
     before = {group: set(_names(group)) for group in GROUPS} if modules else {}
     for module in modules:
-        _import(module)
+        _register_definitions(_import(module))
     for group, known in before.items():
         for name in _names(group):
             if name not in known:
                 _name_in_hydra(group, name)
 
 
-def _import(module: str) -> None:
+def _import(module: str) -> ModuleType:
     try:
-        importlib.import_module(module)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module and error.name != module.partition(".")[0]:
             raise GeommError(f"plugin {module!r} needs {error.name!r}: pip install it") from error
@@ -84,6 +85,20 @@ def _import(module: str) -> None:
         raise ConfigError(
             f"plugins: no module {module!r} on the path or in {os.getcwd()}; {did_you_mean(module, beside)}"
         ) from error
+
+
+def _register_definitions(module: ModuleType) -> None:
+    """Register a module's classes with the methods of arcgis.learn's ModelExtension, as they are."""
+    classes = [item for item in vars(module).values() if inspect.isclass(item)]
+    own = [item for item in classes if item.__module__ == module.__name__ and hasattr(item, "on_batch_begin")]
+    if not own:
+        return
+    from geomm.models.external import extend
+    from geomm.models.model_extension import has_methods, task_of
+
+    for item in own:
+        if has_methods(item) and not inspect.isabstract(item) and item.__name__ not in _names("head"):
+            extend(task_of(item))(item)
 
 
 def _names(group: str) -> list[str]:
@@ -96,8 +111,21 @@ def _name_in_hydra(group: str, name: str) -> None:
 
     registry = GROUPS[group]
     cls = registry._names[name] if isinstance(registry, Kind) else registry.module_dict[name]
-    node = {"type": name, **default_options(cls)}
+    node = {**_extension_node(cls), "type": name, **default_options(cls)}
     ConfigStore.instance().store(group=group, name=name, node=node, provider="plugin")
+
+
+def _extension_node(cls: Any) -> dict[str, Any]:
+    """Return what the config of an external network has beside its options: it brings its own backbone."""
+    extension = getattr(cls, "extends", None)
+    if extension is None:
+        return {}
+    unused = ["backbone", *(["loss"] if extension.own_loss else [])]
+    return {
+        "defaults": [{f"override /{group}@_global_.{group}": None} for group in unused],
+        "tasks": [extension.task],
+        **extension.options,
+    }
 
 
 def default_options(cls: type) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def _under(path: str, prefix: str) -> bool:
 def signature_problems(path: str, cls: type, node: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the arguments of ``node`` that ``cls`` does not take, and those it lacks."""
     allowed, required, open_ended = constructor_arguments(cls)
+    open_ended = open_ended or bool(getattr(getattr(cls, "extends", None), "open_ended", False))
     given = {str(key) for key in node} - _OURS
     if not open_ended:
         for name in sorted(given - allowed):

@@ -68,6 +68,8 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         if root == "train" and is_auto(base):
             return _check_detected(root, detected_dataset(parsed, base), plugins, problems)
         additions = _apply(base, values, problems)
+        # Hydra's word for a group of which nothing is wanted.
+        additions |= {str(item.input_line): f"~{_key(item)}" for item in chosen if item.value() is None}
         # What a wrong name brings with it (its own missing values) is not a mistake of its own.
         if not any(problem.path in groups.names for problem in problems):
             problems += _missing(base)
@@ -191,7 +193,7 @@ def _lacking(override: Override) -> Problem | None:
 def _first_choice(override: Override) -> str:
     choices = _choices(override)
     value = choices[0] if choices else None
-    return f"{_key(override)}={'null' if value is None else value}"
+    return f"~{_key(override)}" if value is None else f"{_key(override)}={value}"
 
 
 def _compose_chosen(

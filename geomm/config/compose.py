@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,43 @@ def compose(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) ->
     paths = plugin_config_dirs(plugins)
     search = [f"hydra.searchpath=[{','.join(paths)}]"] if paths else []
     return hydra_compose(root, overrides=[*overrides, *search], return_hydra_config=False)
+
+
+def as_overrides(given: Mapping[str, Any], *, within: str) -> list[str]:
+    """Return keywords as overrides in Hydra's syntax.
+
+    Args:
+      given: choices of groups, values of the root, and options of one group.
+      within: the group whose options all others are.
+    """
+    root = {path.name for path in config_dir().iterdir() if path.is_dir()}
+    root |= {"work_dir", "seed", "resume", "plugins"}
+    texts = []
+    for key, value in given.items():
+        choice = key in root and isinstance(value, str) and (config_dir() / key).is_dir()
+        text = value if choice else written(value)
+        texts.append(f"{key if key in root else f'{within}.{key}'}={text}")
+    return sorted(texts, key=lambda text: text.partition("=")[0] not in root)
+
+
+def _key(value: Any) -> str:
+    """Return a mapping's key as Hydra reads it: never in quotes."""
+    return re.sub(r"([\\()\[\]{}:=,'\" \t])", r"\\\1", str(value))
+
+
+def written(value: Any) -> str:
+    """Return a value as Hydra reads it on a command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_key(k)}:{written(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(written, value)) + "]"
+    # A backslash means one, but before a quotation mark and at the end.
+    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
+    return f"'{text}'"
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

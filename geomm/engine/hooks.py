@@ -17,8 +17,9 @@ from mmengine.runner import Runner
 from geomm.engine.run_folder import BEST, LAST
 from geomm.registry import HOOKS
 
-__all__ = ["BEST", "LAST", "EpochCheckpointHook", "EpochSeedHook", "FreezeHook", "save_checkpoint"]
-_STATE = "geomm_best"
+__all__ = ["BEST", "LAST", "STATE", "EpochCheckpointHook", "EpochSeedHook", "FreezeHook", "save_checkpoint"]
+#: Under which mmengine's message hub keeps the best score.
+STATE = "geomm_best"
 
 
 @HOOKS.register_module()
@@ -66,7 +67,7 @@ class EpochCheckpointHook(Hook):
     def state(self, runner: Runner) -> dict[str, Any]:
         """Best score so far (``score``), its ``epoch``, and ``waited`` validations since."""
         info = runner.message_hub.runtime_info
-        return dict(info.get(_STATE) or {"score": None, "epoch": 0, "waited": 0})
+        return dict(info.get(STATE) or {"score": None, "epoch": 0, "waited": 0})
 
     def before_train(self, runner: Runner) -> None:
         # A run that was killed after it stopped early has nothing left to train.
@@ -84,7 +85,7 @@ class EpochCheckpointHook(Hook):
             state = {"score": value, "epoch": runner.epoch, "waited": 0}
         else:
             state["waited"] += 1
-        runner.message_hub.update_info(_STATE, state)
+        runner.message_hub.update_info(STATE, state)
         if self.patience is not None and state["waited"] >= self.patience:
             runner.train_loop.stop_training = True
             runner.logger.info("no better %s for %d validations: stopping", self.monitor, self.patience)

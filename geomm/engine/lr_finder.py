@@ -9,7 +9,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,23 @@ class LrFinding:
 
     lr: float
     reason: str
-    lrs: tuple[float, ...]
-    losses: tuple[float, ...]
+    lrs: tuple[float, ...] = field(repr=False)
+    losses: tuple[float, ...] = field(repr=False)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    def _repr_html_(self) -> str:
+        import tempfile
+
+        from geomm.visualization.curves import draw_lr_finder
+        from geomm.visualization.notebook import picture_html
+
+        with tempfile.TemporaryDirectory() as folder:
+            picture = picture_html(
+                draw_lr_finder(self.lrs, self.losses, self.lr, Path(folder, "lr_finder.png"))
+            )
+        return f"{picture}<br>learning rate {self.lr:.1e}: {self.reason}"
 
     @classmethod
     def load(cls, path: Path) -> LrFinding:

@@ -13,7 +13,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from geomm.engine.epoch_table import EpochTable
 from geomm.registry import HOOKS
+from geomm.visualization.notebook import in_notebook
 
 _LOG = logging.getLogger("geomm")
 _SECONDS_BETWEEN_LINES = 15.0
@@ -34,6 +36,7 @@ class ProgressHook(Hook):
         self.monitor = monitor
         self.live = not plain and sys.stderr.isatty()
         self._bar: Any = None
+        self._page: EpochTable | None = EpochTable(monitor) if in_notebook() and not plain else None
         self._started = self._line_at = 0.0
         self._first_iter = 0
         self._loss = float("nan")
@@ -41,6 +44,8 @@ class ProgressHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self._started = self._line_at = time.monotonic()
         self._first_iter = runner.iter
+        if self._page is not None and is_main_process():
+            self._page.show(runner.epoch, runner.max_epochs)
         if not (self.live and is_main_process()):
             return
         from rich.console import Console
@@ -78,6 +83,8 @@ class ProgressHook(Hook):
             detail = f"loss {self._loss:.4f}  {rate:.2f} it/s  {memory()}"
             label = f"epoch {runner.epoch + 1}/{runner.max_epochs}"
             self._bar.update(self._task, completed=done, description=label, detail=detail)
+        elif self._page is not None:
+            self._page.step(done, runner.max_iters, self._loss, rate)
         elif is_main_process() and time.monotonic() - self._line_at > _SECONDS_BETWEEN_LINES:
             self._line_at = time.monotonic()
             left = (runner.max_iters - done) / max(rate, 1e-9)
@@ -92,7 +99,9 @@ class ProgressHook(Hook):
             return
         value = (metrics or {}).get(self.monitor, float("nan"))
         text = f"epoch {runner.epoch}/{runner.max_epochs}: loss {self._loss:.4f}, {self.monitor} {value:.4f}"
-        if self._bar is not None:
+        if self._page is not None:
+            self._page.add(runner.epoch, self._loss, metrics or {}, time.monotonic() - self._started)
+        elif self._bar is not None:
             self._bar.console.print(text, highlight=False)
         else:
             _LOG.info(text)

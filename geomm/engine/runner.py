@@ -6,6 +6,7 @@ import inspect
 import logging
 import math
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def make_runner(
         load_from=str(last) if resume else None,
         randomness={"seed": config["seed"]},
         default_scope="geomm",
-        experiment_name=f"{folder.name}_{os.getpid()}_{id(model)}",
+        experiment_name=f"{folder.name}_{os.getpid()}_{time.monotonic_ns()}",
         cfg=Config({"work_dir": str(folder)}),
     )
 

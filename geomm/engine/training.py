@@ -61,54 +61,61 @@ def train(config: dict[str, Any]) -> TrainingResult:
         # Without a name of the user's it is that of the moment at which each process began.
         config = {**config, "work_dir": agreed(config["work_dir"])}
         folder = Path(config["work_dir"])
-        _prepare_folder(folder, config)
+        prepare_folder(folder, config)
         with log_to(folder / "train.log" if is_main_process() else None, quiet=not is_main_process()):
             rounds = run_rounds(config, folder, _train_round)
-            return _Run(config, folder, rounds).train()
+            return TrainingRun(config, folder, rounds).train()
 
 
 def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    _prepare_folder(folder, config)
-    return _Run(config, folder).train().metrics
+    prepare_folder(folder, config)
+    return TrainingRun(config, folder).train().metrics
 
 
-def _prepare_folder(folder: Path, config: dict[str, Any]) -> None:
+def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Make a run's folder, with its config in it."""
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, config)
     gathered(None)  # the others find the folder
 
 
-class _Run:
-    """The steps of one run, each a method, in the order of ``train``."""
+class TrainingRun:
+    """The steps of one run, each a method, in the order of ``train``.
 
-    def __init__(self, config: dict[str, Any], folder: Path, rounds: Mapping[str, Any] | None = None) -> None:
+    Args:
+      config: the composed root as plain Python.
+      folder: where the run writes.
+      rounds: results of other rounds that join the metrics.
+      source: of another run on the same data, prepared already; built from the config where None.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        folder: Path,
+        rounds: Mapping[str, Any] | None = None,
+        *,
+        source: Any = None,
+    ) -> None:
         self.config = config
         self.folder = folder
         self.rounds = dict(rounds or {})
         self.schedule = dict(config["schedule"])
         self.runtime = config["runtime"]
         self.task: Task = build(TASKS, config["task"])
-        self.source = self.task.build_source(config)
+        self.source = self.task.build_source(config) if source is None else source
         self.device = choose_device(self.runtime["device"])
 
     def train(self) -> TrainingResult:
         started = time.monotonic()
-        self._set_up_torch()
         self.spec = in_turns(lambda: self.source.prepare(self.folder / "cache"))
-        torch.manual_seed(self.config["seed"])
-        self.model = self.task.build_model(self.config, self.spec).to(self.device)
+        self.build_model()
         self._log_start()
-        if self.schedule["epochs"]:
-            self._check_samples()
-            self._resolve_batch_size()
-            if not hasattr(self.model, "fit_at_once"):
-                self._resolve_lr()
-        else:
-            self.schedule |= {"lr": 0.0, "batch_size": process_count()}
-        runner = self._make_runner()
+        self.resolve_schedule()
+        runner = self.make_runner()
         interrupted = runner.train_interruptibly()
-        metrics = self._finish(runner, time.monotonic() - started, interrupted)
+        metrics = self.finish(runner, time.monotonic() - started, interrupted)
         gathered(None)  # none leaves before the package is written
         package = self.folder / "model.dlpk"
         if interrupted:
@@ -116,6 +123,22 @@ class _Run:
             raise KeyboardInterrupt
         value = metrics["monitor"]["value"]
         return TrainingResult(package, self.folder, math.nan if value is None else value, metrics)
+
+    def build_model(self) -> None:
+        """Build the model for the prepared source's ``spec``, from the run's seed."""
+        self._set_up_torch()
+        torch.manual_seed(self.config["seed"])
+        self.model = self.task.build_model(self.config, self.spec).to(self.device)
+
+    def resolve_schedule(self) -> None:
+        """Check that there is something to train on; find batch size and learning rate where ``auto``."""
+        if not self.schedule["epochs"]:
+            self.schedule |= {"lr": 0.0, "batch_size": process_count()}
+            return
+        self._check_samples()
+        self._resolve_batch_size()
+        if not hasattr(self.model, "fit_at_once"):
+            self._resolve_lr()
 
     def _set_up_torch(self) -> None:
         if self.runtime["threads"]:
@@ -164,21 +187,24 @@ class _Run:
         if self.config["resume"] and file.is_file():
             finding = LrFinding.load(file)  # a resumed run keeps the rate it began with
         else:
-            _LOG.info("learning-rate range test: a few dozen steps on a copy of the model")
-            batches = endless(self._loader("train", in_process=True))
-            finding = find_lr(self.model, batches, self.schedule["optimizer"], device=self.device)
+            finding = self.find_lr()
             if is_main_process():
-                self._keep_finding(finding, file)
+                finding.save(file)
         self.schedule["lr"] = finding.lr
         _LOG.info("learning rate auto: %.2e (%s)", finding.lr, finding.reason)
 
-    def _keep_finding(self, finding: LrFinding, file: Path) -> None:
+    def find_lr(self) -> LrFinding:
+        """Run the learning-rate range test on a copy of the model, and draw it."""
         from geomm.visualization.curves import draw_lr_finder
 
-        finding.save(file)
-        figures = self.folder / "figures"
-        figures.mkdir(exist_ok=True)
-        draw_lr_finder(finding.lrs, finding.losses, finding.lr, figures / "lr_finder.png")
+        _LOG.info("learning-rate range test: a few dozen steps on a copy of the model")
+        batches = endless(self._loader("train", in_process=True))
+        finding = find_lr(self.model, batches, self.schedule["optimizer"], device=self.device)
+        if is_main_process():
+            figures = self.folder / "figures"
+            figures.mkdir(exist_ok=True)
+            draw_lr_finder(finding.lrs, finding.losses, finding.lr, figures / "lr_finder.png")
+        return finding
 
     def _loader(self, split: str, *, in_process: bool = False) -> Any:
         return build_loader(
@@ -191,7 +217,8 @@ class _Run:
             device=self.device,
         )
 
-    def _make_runner(self) -> TrainingRunner | AtOnceRunner:
+    def make_runner(self) -> TrainingRunner | AtOnceRunner:
+        """Return what trains the model: mmengine's Runner, or what stands for it."""
         if not self.schedule["epochs"]:
             return UntrainedRunner(self.model)
         if hasattr(self.model, "fit_at_once"):
@@ -207,7 +234,7 @@ class _Run:
             metrics=self.task.metrics(self.spec),
         )
 
-    def _finish(
+    def finish(
         self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool
     ) -> dict[str, Any]:
         """Load the best weights, evaluate, draw, and write metrics and the package."""
@@ -215,9 +242,7 @@ class _Run:
         evaluations, results = {}, {}
         for split in ("val", "test"):
             if len(self.source.split(split)):
-                found = self.task.metrics(self.spec)
-                results[split] = runner.evaluate(self._loader(split), found)
-                evaluations[split] = found
+                results[split], evaluations[split] = self.evaluate(runner, split)
         best = runner.best
         score = results.get("val", {}).get(self.task.monitor, math.nan)
         judged = best["score"] is not None or math.isfinite(score)
@@ -249,6 +274,13 @@ class _Run:
         if is_main_process():
             self._write(runner, metrics, evaluations)
         return metrics
+
+    def evaluate(
+        self, runner: TrainingRunner | AtOnceRunner, split: str
+    ) -> tuple[dict[str, float], list[Any]]:
+        """Return a split's results, and the metrics that know more of them."""
+        found = self.task.metrics(self.spec)
+        return runner.evaluate(self._loader(split), found), found
 
     def _write(
         self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, GeommError
@@ -11,6 +11,7 @@ from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,12 @@ class RasterOptions(InferenceOptions):
                 f"overlap of {overlap} px"
             )
         return tile, overlap
+
+    def sized_for(self, model: Any, spec: RasterSpec) -> Self:
+        """Return the options with tiles of the training window's size, where the model knows no other."""
+        if getattr(model, "fixed_tiles", False) and _number(self.tile_px) is None:
+            return replace(self, tile_px=spec.window_px)
+        return self
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 from geomm.errors import DataError
 
 _LOG = logging.getLogger("geomm")
+#: Previews that Jupyter shows at most.
+_SHOWN = 6
 
 
 @dataclass
@@ -34,6 +37,17 @@ class PredictionReport:
     seconds: float = 0.0
     amount: int = 0
     unit: str = "px"
+
+    def _repr_html_(self) -> str:
+        """Show in Jupyter what was written, previews as pictures."""
+        from geomm.visualization.notebook import picture_html, table_html
+
+        rows = [("written", "<br>".join(html.escape(str(path)) for path in self.outputs))]
+        rows += [("failed", html.escape(f"{name}: {reason}")) for name, reason in self.failed]
+        rows += [("skipped", "<br>".join(map(html.escape, self.skipped)))] if self.skipped else []
+        previews = [path for path in self.outputs if path.name.endswith("_preview.png")][:_SHOWN]
+        title = f"{self.amount:,} {self.unit} in {self.seconds:.1f} s"
+        return table_html(title, rows) + "".join(map(picture_html, previews))
 
 
 def predict_each(

@@ -12,10 +12,11 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from geomm.errors import ConfigError
+from geomm.models.external import check_scores, has_own_loss, named_losses
 from geomm.models.losses import WeightedLosses, build_losses
 from geomm.models.padding import pad_to, sizes_of
 from geomm.models.preprocessor import RasterPreprocessor
-from geomm.models.wiring import FeatureInfo, build_backbone, build_head, initialise
+from geomm.models.wiring import FeatureInfo, build_head, build_parts, initialise
 from geomm.registry import MODELS, get
 from geomm.structures import ClassificationSpec
 
@@ -25,8 +26,8 @@ class Classifier(BaseModel):
     """Any classification head over any backbone, from raw pixels to a score a class.
 
     Args:
-      backbone: config of the backbone.
-      head: config of the head, geomm's or one of mmpretrain's.
+      backbone: config of the backbone; None under an external head.
+      head: config of the head, geomm's or one of mmpretrain's, or of an external network (``geomm.extend``).
       loss: config of the loss, or a list of them that are added; None where no loss is needed.
       spec: what the data is: bands, statistics, classes.
       mixup: alpha of mixup's Beta distribution (Zhang et al., 2018), 0 is off.
@@ -39,19 +40,19 @@ class Classifier(BaseModel):
     def __init__(
         self,
         *,
-        backbone: Mapping[str, Any],
+        backbone: Mapping[str, Any] | None,
         head: Mapping[str, Any],
         loss: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         spec: ClassificationSpec,
         mixup: float = 0.0,
     ) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
-        self.backbone = build_backbone(backbone, in_channels=spec.in_channels, output_stride=None)
-        self.head = build_label_head(head, features=self.backbone.features, num_classes=spec.num_classes)
-        self.losses = build_losses(loss, spec)
+        self.backbone, self.head = build_parts(backbone, head, spec=spec, build=build_label_head)
+        self.own_loss = has_own_loss(self.head, mixup)
+        self.losses = build_losses(None if self.own_loss else loss, spec)
         self.multi_label = spec.multi_label
         self.least_px, self.multiple_px = sizes_of(self.backbone)
-        self.mixup = mixup
+        self.num_classes, self.mixup = spec.num_classes, mixup
 
     def forward(
         self,
@@ -87,7 +88,8 @@ class Classifier(BaseModel):
 
     def scores(self, inputs: Tensor) -> Tensor:
         """Return logits (B, K) of normalised pixels, for any H and W from 1."""
-        return self.head(self.backbone(pad_to(inputs, self.least_px, self.multiple_px)))  # type: ignore[no-any-return]
+        scores = self.head(self.backbone(pad_to(inputs, self.least_px, self.multiple_px)))
+        return check_scores(scores, (None, self.num_classes), self.head)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return probabilities (B, K) of logits: that sum to 1, or each class's own of several labels."""
@@ -99,6 +101,9 @@ class Classifier(BaseModel):
         if len(inputs) == 1 and self.training:
             # A single picture has no batch statistics where a map is one pixel; two of the same do.
             inputs, labels = inputs.repeat(2, 1, 1, 1), labels.repeat(2, 1)
+        if self.own_loss:
+            padded = pad_to(inputs, self.least_px, self.multiple_px)
+            return named_losses(self.head.loss(padded, labels), self.head)
         if self.mixup > 0 and self.training:
             share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
             order = torch.randperm(len(inputs), device=inputs.device)

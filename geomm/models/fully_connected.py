@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geomm.errors import ConfigError, Problem, did_you_mean
-from geomm.models.table_model import TableModel
+from geomm.models.table_network import TableNetwork
 from geomm.models.whole_batch import own_share
 from geomm.registry import HEADS
-from geomm.transforms.table import Encoded, TableSpec
+from geomm.transforms.table import TableSpec
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 LOSSES = {
     "regression": ("mse", "huber", "mae"),
     "classification": ("cross_entropy", "focal"),
 }
-#: Rows a step of prediction: few enough to stay in a CPU's cache.
-_CHUNK = {"cpu": 16384, "cuda": 1048576}
 
 
 @HEADS.register_module()
-class FullyConnected(TableModel):
+class FullyConnected(TableNetwork):
     """Embeddings of categories and normalised numbers through fully connected layers.
 
     Args:
@@ -90,33 +84,6 @@ class FullyConnected(TableModel):
         self.layers = nn.Sequential(*parts, nn.Linear(size, spec.outputs))
         self.register_buffer("class_weight", _class_weight(class_weight, spec), persistent=False)
 
-    def forward(
-        self,
-        numbers: Tensor,
-        categories: Tensor,
-        target: Tensor | None = None,
-        row: Any = None,
-        mode: str = "tensor",
-    ) -> Any:
-        """Run the network on prepared rows.
-
-        Args:
-          numbers: (B, F) float32.
-          categories: (B, C) int64.
-          target: (B, T) float32 as learnt, or (B,) int64 class indices.
-          row: (B,) numbers of the rows.
-          mode: ``tensor`` for scores (B, K), ``loss`` for named losses, ``predict`` for a list of one
-            dict with the whole batch's ``prediction``, ``target`` and ``row``.
-        """
-        if mode == "loss":
-            assert target is not None
-            return {"loss": self.loss(self.scores(numbers, categories), target)}
-        if mode == "tensor":
-            return self.scores(numbers, categories)
-        return self.predicted(
-            Encoded(numbers.cpu().numpy(), categories.cpu().numpy()), target, row.cpu().numpy()
-        )
-
     def scores(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Return logits (B, K), or learnt values (B, T)."""
         if not len(self.embeddings):
@@ -124,6 +91,9 @@ class FullyConnected(TableModel):
         embedded = [layer(categories[:, i]) for i, layer in enumerate(self.embeddings)]
         mixed = self.embedding_dropout(torch.cat(embedded, 1))
         return self.layers(torch.cat([numbers, mixed], 1))  # type: ignore[no-any-return]
+
+    def losses(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"loss": self.loss(scores, target)}
 
     def loss(self, scores: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of a batch."""
@@ -140,24 +110,6 @@ class FullyConnected(TableModel):
         log = scores.log_softmax(1).gather(1, target[:, None])[:, 0]
         weight = 1.0 if self.class_weight is None else self.class_weight[target]
         return (-weight * (1 - log.exp()) ** 2 * log).mean()
-
-    @torch.inference_mode()
-    def score_batch(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """Return (n, K) probabilities or (n, T) learnt values of any number of rows, on its device."""
-        device = self.spread.device
-        step = _CHUNK.get(device.type, _CHUNK["cpu"])
-        found = []
-        for first in range(0, max(len(numbers), 1), step):
-            part = slice(first, first + step)
-            scores = self.scores(numbers[part].to(device), categories[part].to(device)).float()
-            found.append(scores.softmax(1) if self.spec.classes else scores)
-        return torch.cat(found)
-
-    def predict_learnt(self, encoded: Encoded) -> NDArray[np.float32]:
-        with warnings.catch_warnings():  # rows from Arrow may be read-only, and nothing writes to them
-            warnings.simplefilter("ignore", UserWarning)
-            numbers, categories = torch.from_numpy(encoded.numbers), torch.from_numpy(encoded.categories)
-        return np.asarray(self.score_batch(numbers, categories).cpu().numpy())
 
 
 def _width(embedding: str | int | dict[str, int], column: str, size: int) -> int:

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from geomm.models.external import check_scores, has_own_loss, named_losses
 from geomm.models.losses import WeightedLosses, build_losses
 from geomm.models.padding import pad_to, sizes_of
 from geomm.models.preprocessor import RasterPreprocessor
-from geomm.models.wiring import build_backbone, build_head
+from geomm.models.wiring import build_parts
 from geomm.registry import MODELS
 from geomm.structures import IGNORE_INDEX, RasterSpec
 
@@ -23,8 +24,8 @@ class Segmentor(BaseModel):
     """Any head over any backbone, from raw pixels to a score a class and pixel.
 
     Args:
-      backbone: config of the backbone.
-      head: config of the head.
+      backbone: config of the backbone; None under an external head.
+      head: config of the head, or of an external network (``geomm.extend``).
       loss: config of the loss, or a list of them that are added; None where no loss is needed.
       spec: what the data is: bands, statistics, classes.
       mixup: alpha of mixup's Beta distribution (Zhang et al., 2018), 0 is off.
@@ -36,20 +37,19 @@ class Segmentor(BaseModel):
     def __init__(
         self,
         *,
-        backbone: Mapping[str, Any],
+        backbone: Mapping[str, Any] | None,
         head: Mapping[str, Any],
         loss: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
         spec: RasterSpec,
         mixup: float = 0.0,
     ) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
-        self.backbone = build_backbone(
-            backbone, in_channels=spec.in_channels, output_stride=head.get("output_stride")
-        )
-        self.head = build_head(head, features=self.backbone.features, num_classes=spec.num_classes)
-        self.losses = build_losses(loss, spec)
+        self.backbone, self.head = build_parts(backbone, head, spec=spec)
+        self.own_loss = has_own_loss(self.head, mixup)
+        self.losses = build_losses(None if self.own_loss else loss, spec)
         self.least_px, self.multiple_px = sizes_of(self.backbone)
-        self.mixup = mixup
+        self.fixed_tiles = bool(getattr(self.head, "fixed_tiles", False))
+        self.num_classes, self.mixup = spec.num_classes, mixup
 
     def forward(
         self,
@@ -86,10 +86,10 @@ class Segmentor(BaseModel):
         height, width = inputs.shape[-2:]
         padded = pad_to(inputs, self.least_px, self.multiple_px)
         features = self.backbone(padded)
-        scores = self.head(features)
+        scores = check_scores(self.head(features), (None, self.num_classes, None, None), self.head)
         if scores.shape[-2:] != padded.shape[-2:]:
             scores = F.interpolate(scores, padded.shape[-2:], mode="bilinear", align_corners=False)
-        return scores[..., :height, :width]  # type: ignore[no-any-return]
+        return scores[..., :height, :width]
 
     def loss(self, inputs: Tensor, valid: Tensor | None, mask: Tensor) -> dict[str, Tensor]:
         """Return a batch's named losses; pixels that are unlabelled or invalid do not count."""
@@ -98,6 +98,10 @@ class Segmentor(BaseModel):
             # Heads that pool to one pixel have no batch statistics of a single sample; two of the
             # same have those of the one.
             inputs, target = inputs.repeat(2, 1, 1, 1), target.repeat(2, 1, 1)
+        if self.own_loss:
+            padded = pad_to(inputs, self.least_px, self.multiple_px)
+            rest = (0, padded.shape[-1] - target.shape[-1], 0, padded.shape[-2] - target.shape[-2])
+            return named_losses(self.head.loss(padded, F.pad(target, rest, value=IGNORE_INDEX)), self.head)
         if self.mixup > 0 and self.training:
             return self._mixed_loss(inputs, target)
         return self.losses(self.scores(inputs), target)  # type: ignore[no-any-return]

@@ -48,7 +48,7 @@ class SklearnModel(TableModel):
     def forward(
         self, numbers: Any, categories: Any, target: Any = None, row: Any = None, mode: str = "predict"
     ) -> Any:
-        """Predict prepared rows; see ``FullyConnected.forward``. There are no losses."""
+        """Predict prepared rows; see ``TableNetwork.forward``. There are no losses."""
         if mode != "predict":
             raise NotImplementedError(f"an estimator has no mode {mode!r}")
         encoded = Encoded(numbers.cpu().numpy(), categories.cpu().numpy())

@@ -9,13 +9,14 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from geomm.errors import ConfigError
+from geomm.models.external import build_external, is_external
 from geomm.models.frameworks import FRAMEWORKS
 from geomm.registry import BACKBONES, MODELS, get
 
@@ -30,7 +31,9 @@ class FeatureInfo:
     stride: int
 
 
-def build_backbone(cfg: Mapping[str, Any], *, in_channels: int, output_stride: int | None) -> nn.Module:
+def build_backbone(
+    cfg: Mapping[str, Any] | None, *, in_channels: int, output_stride: int | None
+) -> nn.Module:
     """Build a backbone for a number of bands.
 
     Args:
@@ -42,6 +45,10 @@ def build_backbone(cfg: Mapping[str, Any], *, in_channels: int, output_stride: i
       A module with ``features: tuple[FeatureInfo, ...]``, fine to coarse, whose forward returns as
       many maps.
     """
+    if not cfg:
+        raise ConfigError(
+            "backbone: found null, but this head sits on one; give backbone=NAME, such as resnet34"
+        )
     options = {key: value for key, value in cfg.items() if key != "type"}
     cls = get(MODELS, str(cfg["type"]))
     if not hasattr(cls, "features") and cls.__module__.partition(".")[0] in FRAMEWORKS:
@@ -57,6 +64,50 @@ def build_backbone(cfg: Mapping[str, Any], *, in_channels: int, output_stride: i
             "FeatureInfo(channels, stride), one a map that forward returns"
         )
     return backbone  # type: ignore[no-any-return]
+
+
+class PixelsAlone(nn.Module):
+    """Stands where a backbone would, for a head that reads the pixels itself.
+
+    Args:
+      in_channels: bands.
+      multiple_px: what the edges of the head's inputs must be a multiple of.
+    """
+
+    def __init__(self, in_channels: int, multiple_px: int) -> None:
+        super().__init__()
+        self.features = (FeatureInfo(in_channels, 1),)
+        self.least_px = self.multiple_px = multiple_px
+
+    def forward(self, inputs: Any) -> Any:
+        return inputs
+
+
+def build_parts(
+    backbone: Mapping[str, Any] | None,
+    head: Mapping[str, Any],
+    *,
+    spec: Any,
+    build: Callable[..., nn.Module] | None = None,
+) -> tuple[Any, Any]:
+    """Build a backbone and a head over it; an external head has ``PixelsAlone`` under it.
+
+    Args:
+      backbone: its config, None for an external head.
+      head: its config.
+      spec: of the data.
+      build: builds a head over features, ``build_head`` by default.
+
+    Raises:
+      ConfigError: a backbone under a head that takes none, or none under one that does.
+    """
+    if is_external(head, backbone):
+        network = build_external(head, spec)
+        return PixelsAlone(spec.in_channels, int(getattr(network, "multiple_px", 32))), network
+    below: Any = build_backbone(
+        backbone, in_channels=spec.in_channels, output_stride=head.get("output_stride")
+    )
+    return below, (build or build_head)(head, features=below.features, num_classes=spec.num_classes)
 
 
 def build_head(cfg: Mapping[str, Any], *, features: Sequence[FeatureInfo], num_classes: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,18 @@ class Package:
         from geomm.packaging.export import export_package
 
         return export_package(self, output, **options)
+
+    def _repr_html_(self) -> str:
+        """Show in Jupyter what the model reads and writes."""
+        from geomm.visualization.notebook import classes_html, table_html
+
+        head, backbone = self.config.get("head") or {}, self.config.get("backbone") or {}
+        rows = [("file", html.escape(str(self.path))), ("head", html.escape(str(head.get("type"))))]
+        rows += [("backbone", html.escape(str(backbone.get("name"))))] if backbone.get("name") else []
+        rows += [("model", html.escape(line.lstrip("- "))) for line in self.task.describe_spec(self.spec)]
+        if getattr(self.spec, "classes", None):
+            rows.append(("classes", classes_html(self.spec.classes)))
+        return table_html(f"Package for {self.task.name}", rows)
 
     def __repr__(self) -> str:
         backbone = (self.config.get("backbone") or {}).get("name", "")

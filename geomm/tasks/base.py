@@ -57,6 +57,8 @@ class Task(abc.ABC):
     spec_type: ClassVar[Any]
     #: The file that a package carries for ArcGIS, None where the task has none.
     raster_function: ClassVar[Path | None] = None
+    #: Ending of the file that ``draw_batch`` writes.
+    batch_figure: ClassVar[str] = ".png"
     #: Samples a step on a CPU, where the batch size is ``auto``.
     cpu_batch_size: ClassVar[int] = 8
     #: What the model card shows as an input.
@@ -104,6 +106,10 @@ class Task(abc.ABC):
 
     def learn_from_evaluation(self, run: Finished) -> None:  # noqa: B027 - most tasks learn nothing more
         """Let the model learn what only an evaluation shows, such as how far it errs."""
+
+    @abc.abstractmethod
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        """Draw some samples of a split with their truth; return the file."""
 
     @abc.abstractmethod
     def draw_figures(self, run: Finished) -> list[Path]:

@@ -71,7 +71,7 @@ class Classification(RasterTask):
         from geomm.models.classifier import Classifier
 
         return Classifier(
-            backbone=dict(config["backbone"]),
+            backbone=config.get("backbone"),
             head=dict(config["head"]),
             loss=config.get("loss"),
             spec=spec,
@@ -89,6 +89,11 @@ class Classification(RasterTask):
         from geomm.metrics.labels import LabelMetric
 
         return [LabelMetric([item.name for item in spec.classes], multi_label=spec.multi_label)]
+
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.labels import draw_labelled
+
+        return draw_labelled(source.split(split), spec, path)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.confusion import draw_confusion

@@ -72,8 +72,18 @@ class Detection(RasterTask):
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
         from geomm.models.detector import Detector
+        from geomm.models.external import is_external
+        from geomm.models.external_detector import ExternalDetector
 
-        return Detector(backbone=dict(config["backbone"]), head=dict(config["head"]), spec=spec)
+        backbone, head = config.get("backbone"), config["head"]
+        if is_external(head, backbone):
+            return ExternalDetector(head=head, spec=spec)
+        return Detector(backbone=backbone, head=head, spec=spec)
+
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.objects import draw_object_panels
+
+        return draw_object_panels(None, source.split(split), spec, path)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.objects import draw_object_panels, draw_precision_recall
@@ -105,7 +115,7 @@ class Detection(RasterTask):
         chosen = dict(options)
         if chosen.get("score_threshold") is None:
             chosen["score_threshold"] = model.best_threshold
-        object_options = ObjectOptions(**chosen)
+        object_options = ObjectOptions(**chosen).sized_for(model, spec)
         model.to(object_options.resolve_device())
         predict = predict_videos if are_videos(inputs) else predict_objects
         return predict(

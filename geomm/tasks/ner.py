@@ -32,6 +32,7 @@ class Ner(Task):
 
     name = "ner"
     spec_type = TextSpec
+    batch_figure = ".html"
     example_input = "reports/"
     limits = (
         "It was judged on documents of the same collection as it was trained on. On texts of another "
@@ -66,6 +67,17 @@ class Ner(Task):
         from geomm.metrics.ner import NerMetric
 
         return [NerMetric(labels=spec.labels)]
+
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.text import write_examples
+
+        data = source.split(split)
+        samples = [data[index] for index in range(min(len(data), 12))]
+        examples = [
+            {"words": item.tokens, "truth": item.tags, "prediction": item.tags, "name": item.name}
+            for item in samples
+        ]
+        return write_examples(examples, spec.labels, path)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.metrics.ner import NOTHING

@@ -85,6 +85,11 @@ class PointCloud(Task):
 
         return [SegmentationMetric(classes=[item.name for item in spec.classes])]
 
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.points import draw_point_panels
+
+        return draw_point_panels(None, source.split(split), spec, path)
+
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.confusion import draw_confusion
         from geomm.visualization.points import draw_point_panels

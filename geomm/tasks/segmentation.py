@@ -52,7 +52,7 @@ class Segmentation(RasterTask):
         from geomm.models.segmentor import Segmentor
 
         return Segmentor(
-            backbone=dict(config["backbone"]),
+            backbone=config.get("backbone"),
             head=dict(config["head"]),
             loss=config.get("loss"),
             spec=spec,
@@ -63,6 +63,11 @@ class Segmentation(RasterTask):
         from geomm.metrics.segmentation import SegmentationMetric
 
         return [SegmentationMetric(classes=[item.name for item in spec.classes])]
+
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.panels import draw_segmentation_panels
+
+        return draw_segmentation_panels(None, source.split(split), spec, path, rows=4)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.confusion import draw_confusion
@@ -95,7 +100,7 @@ class Segmentation(RasterTask):
     ) -> PredictionReport:
         from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 
-        chosen = ClassMapOptions(**options)
+        chosen = ClassMapOptions(**options).sized_for(model, spec)
         model.to(chosen.resolve_device())
         return predict_rasters(
             inputs,

@@ -76,6 +76,11 @@ class SuperResolution(RasterTask):
         lowest, highest = value_range(spec)
         return [SuperResolutionMetric(highest - lowest, crop_px=spec.scale, lowest=lowest)]
 
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.finer import draw_finer_panels
+
+        return draw_finer_panels(None, source.split(split), path)
+
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.visualization.finer import draw_finer_panels
 

@@ -70,12 +70,20 @@ class Tabular(Task):
         head = {key: value for key, value in config["head"].items() if key != "tasks"}
         if head["type"] == "SklearnModel":
             head["seed"] = config["seed"]
-        model: Any = build(HEADS.registry, head, spec=spec)
+        model: Any = self._built(head, spec)
         self._probable = not hasattr(model, "fit_at_once") or self._estimator_is_probable(head)
         if self.monitor == "auto":
             kind = "choice" if spec.classes and not self._probable else spec.kind
             self.monitor, self.monitor_rule = _MONITORS[kind]
         return model  # type: ignore[no-any-return]
+
+    def _built(self, head: Mapping[str, Any], spec: TableSpec) -> Any:
+        from geomm.models.external import is_external
+        from geomm.models.external_table import ExternalTable
+
+        if is_external(head, None):
+            return ExternalTable(head=head, spec=spec)
+        return build(HEADS.registry, dict(head), spec=spec)
 
     def _estimator_is_probable(self, head: Mapping[str, Any]) -> bool:
         from geomm.errors import GeommError
@@ -104,6 +112,13 @@ class Tabular(Task):
     def learn_from_evaluation(self, run: Finished) -> None:
         if not run.spec.classes and "val" in run.evaluations:
             run.model.learn_spread(run.evaluations["val"][0].rows["errors"])
+
+    def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
+        from geomm.visualization.tables import draw_columns
+
+        rows = source.frame.iloc[source.split(split).rows]
+        names = [target.name for target in spec.targets] + [column.name for column in spec.columns]
+        return draw_columns(rows[[name for name in names if name in rows]], path)
 
     def draw_figures(self, run: Finished) -> list[Path]:
         from geomm.tasks.table_figures import draw_table_figures

@@ -21,19 +21,20 @@ def draw_finer_panels(model: Any, dataset: Sequence[RasterSample], path: Path, *
     """Draw some samples coarse, interpolated, predicted and true, with an enlarged detail of each.
 
     Args:
-      model: a SuperResolver in eval mode.
+      model: a SuperResolver in eval mode; None to draw what it is given and is to give.
       dataset: a split; of evenly spread samples those with the most detail are shown.
       path: PNG to write.
       rows: how many samples to show.
     """
     samples = _telling(dataset, rows)
-    figure = new_figure(12, 6.2 * len(samples))
-    axes = figure.subplots(2 * len(samples), 4, squeeze=False)
+    titles = (_TITLES[0], _TITLES[-1]) if model is None else _TITLES
+    figure = new_figure(3 * len(titles), 6.2 * len(samples))
+    axes = figure.subplots(2 * len(samples), len(titles), squeeze=False)
     for number, sample in enumerate(samples):
         pictures = _pictures(model, sample)
         detail = _busiest(pictures[-1], max(pictures[-1].shape[1] // 4, 8))
         stretch = stretch_of(pictures[-1], sample.extras["target_valid"])
-        for column, (title, image) in enumerate(zip(_TITLES, pictures, strict=True)):
+        for column, (title, image) in enumerate(zip(titles, pictures, strict=True)):
             scale = pictures[-1].shape[1] // image.shape[1]
             rows_, cols_ = (slice(part.start // scale, -(-part.stop // scale)) for part in detail)
             for axis, part in (
@@ -43,12 +44,14 @@ def draw_finer_panels(model: Any, dataset: Sequence[RasterSample], path: Path, *
                 axis.imshow(to_rgb(part, stretch=stretch), interpolation="nearest")
                 axis.set_axis_off()
             axes[2 * number][column].set_title(title, fontsize=9)
-        _frame(axes[2 * number][3], detail)
+        _frame(axes[2 * number][-1], detail)
     return save_figure(figure, path)
 
 
 def _pictures(model: Any, sample: RasterSample) -> list[NDArray[Any]]:
     """Return a sample (C, h, w) coarse, interpolated, predicted and true, in raw units."""
+    if model is None:
+        return [sample.image, sample.extras["target"]]
     device = next(model.parameters()).device
     image = torch.from_numpy(sample.image.astype(np.float32))[None].to(device)
     valid = torch.from_numpy(sample.valid)[None].to(device)

@@ -45,6 +45,15 @@ def draw_hardest(
     return draw_pictures(shown, path)
 
 
+def draw_labelled(dataset: CropDataset, spec: ClassificationSpec, path: Path, *, count: int = 12) -> Path:
+    """Draw evenly spread pictures of a split, their classes above each."""
+    positions = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), count)).round().astype(int))
+    samples = [dataset[int(position)] for position in positions]
+    return draw_pictures(
+        [(to_rgb(s.image, s.valid), say(s.extras["labels"], spec), "black") for s in samples], path
+    )
+
+
 def say(scores: NDArray[np.float32], spec: ClassificationSpec, *, share: bool = False) -> str:
     """Return the names of what scores (K,) say, with their probability on request."""
     chosen = np.flatnonzero(_shown(scores, spec))

@@ -71,7 +71,7 @@ def draw_object_panels(
     """Draw image, truth and prediction of some samples, those with the most objects first.
 
     Args:
-      model: a Detector in eval mode.
+      model: in eval mode, with ``detect``; None to draw the truth alone.
       dataset: a split; evenly spread samples of it are looked at.
       spec: of the data.
       path: PNG to write.
@@ -79,25 +79,30 @@ def draw_object_panels(
       rows: how many samples to show.
     """
     samples = _telling(dataset, rows)
-    device = next(model.parameters()).device
-    figure = new_figure(10, 3.4 * len(samples) + 0.5)
-    axes = figure.subplots(len(samples), 3, squeeze=False)
+    titles = ["truth"] if model is None else ["truth", f"prediction, score ≥ {threshold:.2f}"]
+    figure = new_figure(3.4 * (1 + len(titles)), 3.4 * len(samples) + 0.5)
+    axes = figure.subplots(len(samples), 1 + len(titles), squeeze=False)
     for line, sample in zip(axes, samples, strict=True):
-        image = torch.from_numpy(sample.image.astype(np.float32))[None].to(device)
-        found = model.detect(image, torch.from_numpy(sample.valid)[None].to(device))[0]
+        shown = [None, sample.extras["objects"]]
+        shown += [] if model is None else [_sure(_detected(model, sample), threshold)]
         picture = to_rgb(sample.image, sample.valid)
-        for axis, objects in zip(
-            line, (None, sample.extras["objects"], _sure(found, threshold)), strict=True
-        ):
+        for axis, objects in zip(line, shown, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
             if objects is not None:
                 draw_objects(axis, objects, spec.classes)
         line[0].set_title(sample.name[-60:], fontsize=7, loc="left")
-    for axis, title in zip(axes[0][1:], ("truth", f"prediction, score ≥ {threshold:.2f}"), strict=True):
+    for axis, title in zip(axes[0][1:], titles, strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"ignored": "lightgrey"})
     return save_figure(figure, path)
+
+
+def _detected(model: Any, sample: RasterSample) -> Objects:
+    device = next(model.parameters()).device
+    image = torch.from_numpy(sample.image.astype(np.float32))[None].to(device)
+    found: Objects = model.detect(image, torch.from_numpy(sample.valid)[None].to(device))[0]
+    return found
 
 
 def draw_objects(axis: Any, objects: Objects, classes: Sequence[ClassSpec]) -> None:

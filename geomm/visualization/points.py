@@ -82,7 +82,7 @@ def paint_labels(labels: NDArray[Any], classes: Sequence[ClassSpec]) -> NDArray[
 
 
 def draw_point_panels(
-    predict: Callable[[PointSample], NDArray[Any]],
+    predict: Callable[[PointSample], NDArray[Any]] | None,
     dataset: Any,
     spec: PointSpec,
     path: Path,
@@ -92,7 +92,7 @@ def draw_point_panels(
     """Draw truth and prediction of some samples from above and obliquely.
 
     Args:
-      predict: from a sample to class indices (n,).
+      predict: from a sample to class indices (n,); None to draw the truth alone.
       dataset: a split; evenly spread samples of it are looked at.
       spec: of the data.
       path: PNG to write.
@@ -103,17 +103,20 @@ def draw_point_panels(
     samples = [dataset[int(position)] for position in looked]
     samples.sort(key=lambda sample: -len(np.unique(sample.labels)))
     samples = samples[:rows]
-    figure = new_figure(12, 3.0 * len(samples) + 0.6)
-    axes = figure.subplots(len(samples), 4, squeeze=False)
+    titles = ["truth"] if predict is None else ["truth", "prediction"]
+    columns = 2 * len(titles)
+    figure = new_figure(3.0 * columns, 3.0 * len(samples) + 0.6)
+    axes = figure.subplots(len(samples), columns, squeeze=False)
     for line, sample in zip(axes, samples, strict=True):
         truth = sample.labels if sample.labels is not None else np.full(len(sample), IGNORE_INDEX)
-        views = [(labels, slant) for slant in (False, True) for labels in (truth, predict(sample))]
+        shown = [truth] if predict is None else [truth, predict(sample)]
+        views = [(labels, slant) for slant in (False, True) for labels in shown]
         for axis, (labels, slant) in zip(line, views, strict=True):
             colors = paint_labels(labels, spec.classes)
             axis.imshow(render(sample.xyz, colors, height_px=400, oblique=slant))
             axis.set_axis_off()
         line[0].set_title(sample.name, fontsize=7, loc="left")
-    for axis, title in zip(axes[0][1:], ("prediction", "truth", "prediction"), strict=True):
+    for axis, title in zip(axes[0][1:], [*titles, *titles][1:], strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"no class": "#969696"})
     return save_figure(figure, path)

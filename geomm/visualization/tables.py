@@ -17,6 +17,33 @@ _BLUE, _RED = "#2b6cb0", "#c53030"
 _MOST_POINTS = 20_000
 
 
+def draw_columns(frame: Any, path: Path, *, most: int = 12) -> Path:
+    """Draw how the values of a data frame's first columns are distributed.
+
+    Args:
+      frame: of pandas.
+      path: PNG to write.
+      most: columns that are drawn.
+    """
+    names = list(frame.columns)[:most]
+    lines = max(-(-len(names) // 4), 1)
+    figure = new_figure(11, 2.3 * lines)
+    axes = figure.subplots(lines, 4, squeeze=False).ravel()
+    for axis in axes[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes, names, strict=False):
+        values = frame[name].dropna()
+        axis.set_title(str(name), fontsize=9)
+        axis.tick_params(labelsize=7)
+        if values.dtype.kind in "iufM":
+            axis.hist(values, bins=30, color=_BLUE)
+            axis.tick_params(axis="x", rotation=20)
+        else:
+            counts = values.astype(str).value_counts()[:8]
+            axis.barh([text[:18] for text in counts.index], counts.to_numpy(), color=_BLUE)
+    return save_figure(figure, path)
+
+
 def draw_actual_predicted(
     rows: Mapping[str, NDArray[Any]], spec: TableSpec, scores: Mapping[str, float], path: Path
 ) -> Path:

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from geomm.config.compose import compose, config_dir, hydra_session, register_resolvers, resolve
+from geomm.config.compose import as_overrides, compose, config_dir, hydra_session, register_resolvers, resolve
 from geomm.errors import ConfigError
 from geomm.samples import SAMPLES
 
@@ -50,3 +50,31 @@ def test_tuples_survive():
     register_resolvers()
     config = OmegaConf.create({"sizes": "${tuple:1,2,3}", "nested": [{"pair": "${tuple:4,5}"}]})
     assert resolve(config) == {"sizes": (1, 2, 3), "nested": [{"pair": (4, 5)}]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 3, 0.25, "plain", "it's a 'quoted' one", "C:\\data\\a b\\", "\\'", "a,b=[c]{d}",
+        "scenes/*.tif", "", "null",
+        [1, "two", None], {"val": 0.2, "a key: of three": "x y", "nested": {"deep": [1]}},
+    ],
+)  # fmt: skip
+def test_keywords_become_overrides_that_say_the_same(value):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from geomm.config.check import _plain
+
+    (text,) = as_overrides({"label_field": value}, within="dataset")
+    (parsed,) = OverridesParser.create().parse_overrides([text])
+    assert parsed.key_or_group == "dataset.label_field"
+    assert _plain(parsed.value()) == value
+
+
+def test_groups_and_the_root_are_no_options_of_the_dataset():
+    given = {"images": "a.tif", "task": "detection", "seed": 4, "work_dir": "x", "backbone": None}
+    found = as_overrides(given, within="dataset")
+    assert set(found) == {
+        "dataset.images='a.tif'", "task=detection", "seed=4", "work_dir='x'", "backbone=null",
+    }  # fmt: skip
+    assert found[-1].startswith("dataset.")

@@ -88,11 +88,11 @@ def test_an_interval_holds_its_share_of_new_rows(coverage):
 
 
 def test_batches_of_prediction_change_nothing(monkeypatch):
-    from geomm.models import fully_connected
+    from geomm.models import table_network
 
     model = FullyConnected(spec=CLASSES, layers=[8]).eval()
     whole = model.predict_learnt(rows(100))
-    monkeypatch.setitem(fully_connected._CHUNK, "cpu", 7)
+    monkeypatch.setitem(table_network._CHUNK, "cpu", 7)
     np.testing.assert_allclose(model.predict_learnt(rows(100)), whole, atol=1e-6)
 
 
