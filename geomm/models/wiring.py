@@ -170,19 +170,22 @@ def _framework_head(
 def initialise(module: Any) -> None:
     """Run a framework module's own initialisation, which its constructor leaves to the runner.
 
-    mmengine then lists every parameter on the console; that list is kept back.
+    mmengine then lists every parameter on the console and in the log file of whichever run came before
+    in this process, which may be closed by now; that list is kept back.
     """
     if not hasattr(module, "init_weights"):
         return
     from mmengine.logging import MMLogger
 
     logger = MMLogger.get_current_instance()
-    level = logger.level
+    level, handlers = logger.level, logger.handlers
     logger.setLevel(logging.ERROR)
+    logger.handlers = [handler for handler in handlers if not isinstance(handler, logging.FileHandler)]
     try:
         module.init_weights()
     finally:
         logger.setLevel(level)
+        logger.handlers = handlers
 
 
 class _FineFirst(nn.Module):

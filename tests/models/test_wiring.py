@@ -1,5 +1,7 @@
 """Wiring: what a head asks for is filled in from what a backbone declares."""
 
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -68,6 +70,20 @@ def test_stages_are_the_ones_a_head_asks_for():
     assert (upernet.in_index, upernet.in_channels) == ([2, 3, 4, 5], [24, 32, 48, 64])
     plus = build_head(head_config("deeplabv3plus"), features=features, num_classes=2)
     assert plus.head.c1_bottleneck.conv.in_channels == 24
+
+
+def test_a_model_is_initialised_after_the_log_of_an_earlier_run_was_closed(tmp_path):
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    closed = logging.FileHandler(tmp_path / "run.log", "w")
+    closed.close()
+    logger.handlers.append(closed)
+    try:
+        build_head(head_config("deeplabv3"), features=make_features(STAGES["dilated"]), num_classes=2)
+        assert closed in logger.handlers
+    finally:
+        logger.handlers.remove(closed)
 
 
 def test_a_frameworks_head_is_initialised_as_its_authors_did():
