@@ -49,6 +49,7 @@ def overrides(args, head, scale, seed, folder):
         f"dataset.window_px={window}",
         f"dataset.windows_per_epoch={args.windows}",
         "dataset.split.seed=0",
+        f"task.degrade.downsample.method={args.degrade}",
         f"head={head}",
         f"head.scale={scale}",
         *SIZES[head],
@@ -259,6 +260,12 @@ def main(argv):
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--windows", type=int, default=96)
+    parser.add_argument(
+        "--degrade",
+        default="bicubic",
+        choices=("bicubic", "area"),
+        help="what makes the coarser picture; bicubic is the field's protocol, area geomm's default",
+    )
     parser.add_argument("--size", type=int, default=1024, help="edge of the made-up scene")
     parser.add_argument("--tile-px", type=int, default=256)
     parser.add_argument("--overlap-px", type=int, default=32)
