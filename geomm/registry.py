@@ -11,7 +11,10 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -113,13 +116,26 @@ def get(registry: Registry, name: str) -> type:
     if scope in FRAMEWORKS:
         load_framework(scope)
     found = registry.get(name)
+    if found is None and scope in ("", "geomm"):
+        _import_definition(registry, name.rpartition(".")[2])
+        found = registry.get(name)
     if found is None:
-        registry.import_from_location()
         known = registry.parent.children.get(scope, registry) if registry.parent else registry
         prefix = f"{scope}." if known is not registry else ""
         names = [f"{prefix}{key}" for key in known.module_dict]
         raise ConfigError(f"unknown {registry.name} {name!r}; {did_you_mean(name, names)}")
     return found  # type: ignore[no-any-return]
+
+
+def _import_definition(registry: Registry, name: str) -> None:
+    """Import the module that defines a class, found by its source: a new file needs no entry elsewhere."""
+    definition = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
+    for location in registry._locations:
+        for folder in map(Path, getattr(importlib.import_module(location), "__path__", ())):
+            for file in sorted(folder.rglob("*.py")):
+                if file.stem != "__init__" and definition.search(file.read_text(encoding="utf-8")):
+                    parts = file.relative_to(folder).with_suffix("").parts
+                    importlib.import_module(".".join((location, *parts)))
 
 
 def build(registry: Registry, cfg: dict[str, Any], **kwargs: Any) -> Any:
