@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -36,9 +37,10 @@ _LEAST_SHARE = 1 / 200
 def find_units(model: nn.Module) -> list[nn.Module]:
     """Return the blocks that are gathered one at a time, inner ones first.
 
-    A block is a module with parts that stands in a row of modules (``Sequential``, ``ModuleList``,
-    ``ModuleDict``) of the model's backbone, generator or encoder, and has at least 1/200 of the model's
-    parameters besides those of the blocks in it. What remains of the model is gathered for a whole step.
+    A block is a module with parts that stands in a row of modules (``Sequential``, ``ModuleList``, a plain
+    ``ModuleDict``) of the model's backbone, generator or encoder, so that it is run by being called, and has
+    at least 1/200 of the model's parameters besides those of the blocks in it. What remains of the model is
+    gathered for a whole step.
     """
     times = Counter(id(value) for _, value in model.named_parameters(remove_duplicate=False))
     least = max(sum(value.numel() for value in model.parameters()) * _LEAST_SHARE, 1)
@@ -46,7 +48,7 @@ def find_units(model: nn.Module) -> list[nn.Module]:
     units: list[nn.Module] = []
 
     def visit(module: nn.Module, *, in_row: bool) -> None:
-        row = isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        row = isinstance(module, nn.Sequential | nn.ModuleList) or type(module) is nn.ModuleDict
         for child in module.children():
             visit(child, in_row=row)
         own = {id(value): value for value in module.parameters() if id(value) not in taken}
@@ -133,7 +135,7 @@ class ShardedModel(nn.Module):
         module = copy.deepcopy(model)
         divide(module, init_device_mesh(device.type, (get_dist_info()[1],)), dtype)
         self.module: Any = module.to(device)  # buffers, and what a model does when it is moved
-        self.module.register_state_dict_post_hook(self._gather_state)
+        self.module.register_state_dict_post_hook(partial(self._gather_state))  # takes no bound method
         self.module.register_load_state_dict_pre_hook(self._divide_state)
 
     @property
