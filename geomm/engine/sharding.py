@@ -76,7 +76,7 @@ def divide(module: nn.Module, mesh: DeviceMesh, dtype: torch.dtype | None = None
     """Divide a module's parameters over a mesh, in place; it goes to the mesh's device block by block.
 
     Args:
-      module: in training mode's hands afterwards: it is run by calling it, in all processes at once.
+      module: run by calling it from then on, in all processes at once.
       mesh: of one dimension.
       dtype: of mixed precision: blocks are gathered in it and gradients added in float32. Blocks with batch
         normalisation, whose statistics are float32, and what stands in no block are left to autocast.
@@ -98,6 +98,9 @@ def divide(module: nn.Module, mesh: DeviceMesh, dtype: torch.dtype | None = None
         reshard_after_forward=False,
         mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False),
     )
+    # What it else does at the first step, when a part may be frozen for a while: that part's precision would
+    # then stay unknown.
+    module._get_fsdp_state()._lazy_init()
 
 
 def _widen_scalars(module: nn.Module) -> None:
