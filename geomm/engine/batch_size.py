@@ -53,6 +53,15 @@ def largest_share(model: nn.Module, make_batch: Any, *, device: torch.device, mo
       device: a GPU.
       most: where to stop trying.
     """
+    try:
+        return max(1, foreseen(_peak_of(model, make_batch, device), most=most) // 2)
+    finally:
+        gc.collect()  # the parts of a divided model know each other
+        torch.cuda.empty_cache()
+
+
+def _peak_of(model: nn.Module, make_batch: Any, device: torch.device) -> Callable[[int], float]:
+    """Return what tells the largest share of a GPU's memory that a step of so many samples takes anywhere."""
     trial: Any = over_processes(model.train(), device, shard=True)
 
     def peak(size: int) -> float:
@@ -62,12 +71,7 @@ def largest_share(model: nn.Module, make_batch: Any, *, device: torch.device, mo
         own = torch.cuda.max_memory_allocated(device) / torch.cuda.get_device_properties(device).total_memory
         return max(gathered(own))
 
-    try:
-        return max(1, foreseen(peak, most=most) // 2)
-    finally:
-        del trial
-        gc.collect()
-        torch.cuda.empty_cache()
+    return peak
 
 
 def foreseen(peak: Callable[[int], float], *, most: int) -> int:

@@ -46,7 +46,8 @@ class TrainingRunner(Runner):
 
     geomm_training = False
     device: torch.device = torch.device("cpu")
-    shard = False
+    shard: bool = False
+    model: Any
     dtype: torch.dtype | None = None
 
     def build_logger(self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
@@ -62,7 +63,7 @@ class TrainingRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
         if self.shard:
-            # What training begins with is done to the whole model: a divided one has but parts of its tensors.
+            # What training begins with is done to the whole model: a divided one has parts of tensors.
             model.init_weights()
         return over_processes(model, self.device, shard=self.shard, dtype=self.dtype)
 
@@ -83,7 +84,7 @@ class TrainingRunner(Runner):
             super().save_checkpoint(*args, **options)
         elif self.shard:
             self.model.module.state_dict()
-            self.optim_wrapper.state_dict()
+            self.optim_wrapper.state_dict()  # type: ignore[attr-defined]
 
     def resume(self, filename: str, *args: Any, **options: Any) -> None:
         """Go on from a checkpoint; of one that will be divided no GPU holds the whole."""

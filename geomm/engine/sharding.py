@@ -20,7 +20,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -100,7 +100,7 @@ def divide(module: nn.Module, mesh: DeviceMesh, dtype: torch.dtype | None = None
     )
     # What it else does at the first step, when a part may be frozen for a while: that part's precision would
     # then stay unknown.
-    module._get_fsdp_state()._lazy_init()
+    FSDPModule._get_fsdp_state(module)._lazy_init()  # type: ignore[arg-type]
 
 
 def _widen_scalars(module: nn.Module) -> None:
@@ -200,8 +200,8 @@ class ShardedModel(nn.Module):
         *found, deepest, least = most.tolist()
         if deepest != -least:
             raise GeommError(
-                f"runtime.shard: a step's loss reached {-least} of the backbone's parameters in one process and "
-                f"{deepest} in another, expected the same in all; use runtime.shard=false"
+                f"runtime.shard: a step's loss reached {-least} of the backbone's parameters in one process "
+                f"and {deepest} in another, expected the same in all; use runtime.shard=false"
             )
         missing = [v for v, mine, any_ in zip(gathered, said, found, strict=False) if any_ > mine]
         return total + 0.0 * sum(value.sum() for value in missing) if missing else total
@@ -299,5 +299,5 @@ def _reached(loss: Tensor) -> set[int]:
             seen.add(following)
             nodes.append(following)
             if type(following).__name__ == "AccumulateGrad":
-                found.add(id(following.variable))
+                found.add(id(following.variable))  # type: ignore[attr-defined]
     return found

@@ -54,8 +54,10 @@ class Network(BaseModel):
         scores = (self.head(x) * self.scale).mean((2, 3))
         if mode != "loss":
             return scores
-        losses = {"loss": ((scores.mean(1) - target) ** 2).mean()}
-        return {**losses, "loss_seldom": (self.seldom(scores) ** 2).mean()} if seldom else losses
+        loss = ((scores.mean(1) - target) ** 2).mean()
+        if seldom:
+            loss = loss + (self.seldom(scores[target > 1.5]) ** 2).sum() / len(target)
+        return {"loss": loss}
 
 
 def batches():
@@ -73,7 +75,7 @@ def wrapped(model):
 
 
 def taught(model, wrapper, data):
-    return [{key: float(value) for key, value in model.train_step(batch, wrapper).items()} for batch in data]
+    return [float(model.train_step(batch, wrapper)["loss"].detach()) for batch in data]
 
 
 def divided(model, dtype=None):
@@ -144,11 +146,8 @@ def precision(batch):
         with torch.autocast("cpu", torch.bfloat16):
             loss = module(**batch, mode="loss")["loss"]
         loss.backward()
-    grad = module.backbone["blocks"][1].conv.weight.grad
-    whole = Network().train()
-    whole(**batch, mode="loss")["loss"].backward()
-    exact = whole.backbone["blocks"][1].conv.weight.grad.norm()
-    return {**found, "grad": grad.dtype, "kept": module.backbone["blocks"][1].conv.weight.dtype, "norm": exact}
+    weight = module.backbone["blocks"][1].conv.weight
+    return {**found, "grad": weight.grad.dtype, "kept": weight.dtype}
 
 
 def apart(own):
@@ -170,7 +169,7 @@ def test_parts_of_a_model_learn_as_the_whole(tmp_path):
     parts = [torch.load(tmp_path / f"share_{rank}.pth", weights_only=False) for rank in range(2)]
     for found in parts:
         for expected, got in zip(losses, found["losses"], strict=True):
-            assert got["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+            assert got == pytest.approx(expected, rel=1e-4)
         for name, value in model.state_dict().items():
             torch.testing.assert_close(found["whole"][name], value, rtol=1e-3, atol=1e-5, msg=name)
         # Padded where a tensor does not divide evenly.
@@ -197,7 +196,8 @@ def test_parts_of_a_model_learn_as_the_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet", "test_maxvit", "hrnet_w18_small"]
+    "name",
+    ["test_resnet", "test_convnext", "test_vit", "test_efficientnet", "test_maxvit", "hrnet_w18_small"],
 )
 def test_blocks_are_run_by_being_called(name):
     class Model(nn.Module):
@@ -224,11 +224,15 @@ def test_blocks_are_run_by_being_called(name):
 def test_tied_weights_and_heads_are_no_blocks():
     model = Network()
     assert all(any(unit is block for block in model.backbone["blocks"]) for unit in find_units(model))
-    model.backbone["blocks"][1].conv.weight = model.backbone["stem"].weight = nn.Parameter(torch.ones(6, 6, 3, 3))
+    model.backbone["blocks"][1].conv.weight = model.backbone["stem"].weight = nn.Parameter(
+        torch.ones(6, 6, 3, 3)
+    )
     assert [unit for unit in find_units(model) if unit is model.backbone["blocks"][1]] == []
 
 
-@pytest.mark.parametrize("fixed, each, size", [(0.1, 0.05, 8), (0.5, 0.3, 1), (0.85, 0.0, 1), (0.0, 1e-4, 256)])
+@pytest.mark.parametrize(
+    "fixed, each, size", [(0.1, 0.06, 8), (0.5, 0.3, 1), (0.85, 0.0, 1), (0.0, 1e-4, 256)]
+)
 def test_no_batch_is_tried_that_cannot_fit(fixed, each, size):
     tried = []
 
