@@ -161,4 +161,6 @@ def available(group: str, *, task: str | None = None) -> list[str]:
     from hydra.core.config_store import ConfigStore
 
     stored = ConfigStore.instance().repo.get(group, {}) if group in GROUPS else {}
-    return sorted({*names, *(name.removesuffix(".yaml") for name in stored)})
+    plugins = {name.removesuffix(".yaml"): entry.node for name, entry in stored.items()}
+    fitting = (name for name, node in plugins.items() if not task or task in (node.get("tasks") or [task]))
+    return sorted({*names, *fitting})

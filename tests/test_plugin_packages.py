@@ -73,5 +73,7 @@ def test_smps_network_learns_geomms_loss_goes_on_and_is_exported(root, site, tin
     run(root, site, "infer", package, f"input={image}", f"output={tmp_path / 'out'}")
     with rasterio.open(tmp_path / "out" / "scene.tif") as mapped:
         assert mapped.read(1).max() == 1
-    said = run(root, site, "export", package, "format=torchscript", f"output={tmp_path / 'export'}")
+    said = run(
+        root, site, "package", "export", package, "format=torchscript", f"output={tmp_path / 'export'}"
+    )
     assert "differs from torch by at most" in said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, GeommError
@@ -50,6 +50,18 @@ class InferenceOptions:
 
 
 @dataclass(frozen=True)
+class RayOptions:
+    """What of a Ray cluster works; see ``RayExecutor`` for what each is for."""
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1
+    gpus: float = 0
+    rows: int | None = None
+    retries: int = 3
+
+
+@dataclass(frozen=True)
 class RasterOptions(InferenceOptions):
     """How scenes are mapped; see configs/inference/raster.yaml for what each is for."""
 
@@ -58,7 +70,7 @@ class RasterOptions(InferenceOptions):
     margin_px: int = 0
     tta: bool = False
     executor: str = "local"
-    ray: Mapping[str, Any] | None = None
+    ray: RayOptions | Mapping[str, Any] = field(default_factory=RayOptions)
     assets: Sequence[str] | None = None
     stac: bool | str = "auto"
 

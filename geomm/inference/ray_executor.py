@@ -8,7 +8,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from geomm.errors import DataError, GeommError
 from geomm.inference.acceleration import automatic_batch
 from geomm.inference.executor import Done, Executor, RowJob
 from geomm.inference.memory import reused_memory
+from geomm.inference.options import RayOptions
 from geomm.inference.ray_cluster import connect
 from geomm.inference.rows import consecutive
 from geomm.inference.work import read_mark
@@ -105,7 +106,8 @@ class RayExecutor(Executor):
 
     @classmethod
     def from_options(cls, options: RasterOptions) -> RayExecutor:
-        return cls(**dict(options.ray or {}), threads=options.threads)
+        given = options.ray if isinstance(options.ray, RayOptions) else RayOptions(**options.ray)
+        return cls(**asdict(given), threads=options.threads)
 
     def device(self, options: RasterOptions) -> torch.device:
         return torch.device("cuda" if self.gpus else "cpu")

@@ -131,7 +131,7 @@ def segmentor(name="PlainPixels", loss="cross_entropy", bands=3, **options):
 
 
 @pytest.mark.parametrize("bands", [1, 3, 7])
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "cross_entropy_dice"])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "cross_entropy_dice", "cross_entropy_lovasz"])
 def test_a_segmenter_learns_by_any_of_geomms_losses(bands, loss):
     model = segmentor(loss=loss, bands=bands)
     inputs, mask = make_batch(bands, height=30, width=41)

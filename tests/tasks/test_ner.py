@@ -68,7 +68,7 @@ def test_the_package_says_what_it_is(package):
     assert emd["ModelType"] == "EntityRecognition" and emd["AddressTag"] == "Address"
     assert emd["Labels"] == ["Address", "Crime"] and emd["ModelName"] == "BiLstmCrf"
     item = json.loads(files["mlm.json"])["properties"]
-    assert item["mlm:tasks"] == ["named-entity-recognition"]
+    assert item["mlm:tasks"] == ["classification"]
     assert item["mlm:name"] == "BiLstmCrf"
     card = files["README.md"].decode()
     assert card.startswith("# ner: BiLstmCrf\n") and "input=reports/" in card
@@ -103,7 +103,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(labelled, tmp_path):
     "overrides, path, said",
     [
         (["head=unet"], "head", "UNetHead serves task segmentation, not ner"),
-        (["dataset=geotiff"], "dataset", "choose dataset=text"),
+        (["dataset=geotiff"], "dataset", "choose dataset=auto|text"),
         (["dataset.scheme=BIOO"], "dataset.scheme", "found 'BIOO'; did you mean 'bio"),
         (["dataset.format=conl"], "dataset.format", "did you mean 'conll'"),
         (["dataset.malformed=ignore"], "dataset.malformed", "allowed: refuse, repair"),

@@ -88,7 +88,7 @@ def test_a_package_holds_no_pickle_and_says_what_it_is(homes, tmp_path):
         card = archive.read("README.md").decode()
     assert emd["ModelType"] == "FullyConnectedNetwork" and emd["PredictionVariables"] == ["price"]
     assert item["properties"]["mlm:tasks"] == ["regression"]
-    assert item["properties"]["mlm:name"] == "SklearnModel"
+    assert item["properties"]["mlm:name"] == "HistGradientBoostingRegressor"
     assert "input=rows.gpkg" in card and "explained by size (number)" in card and "imagery" not in card
     assert package.model.estimator.max_iter == 9
 
