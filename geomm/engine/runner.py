@@ -91,7 +91,11 @@ class TrainingRunner(Runner):
         super().resume(filename, *args, **{**options, **({"map_location": "cpu"} if self.shard else {})})
 
     def train_interruptibly(self) -> bool:
-        """Train; return whether Ctrl-C ended it. A checkpoint is left either way."""
+        """Train; return whether Ctrl-C ended it. A checkpoint is left either way.
+
+        Raises:
+          KeyboardInterrupt: a divided model was interrupted before its first checkpoint.
+        """
         self.geomm_training = True
         try:
             self.train()
