@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from geomm.config.processes import process_count
 from geomm.errors import DataError, Problem, did_you_mean
 
 
@@ -83,6 +84,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "runtime.amp": Choice(("auto", "fp16", "bf16", False)),  # YAML reads off as false
         "runtime.deterministic": Flag(),
         "runtime.plain_progress": Flag(),
+        "runtime.shard": Flag(),
         "task.monitor_rule": Choice(("greater", "less")),
         "task.mixup": Number(0),
         "task.oversample": Number(0, 1),
@@ -419,6 +421,25 @@ def _table_problems(cfg: DictConfig) -> list[Problem]:
     ]
 
 
+def _shard_problems(cfg: DictConfig) -> list[Problem]:
+    """A model to be divided over processes that there are not, or that something wants to copy whole."""
+    if _select(cfg, "runtime.shard")[1] is not True:
+        return []
+    problems = []
+    if process_count() == 1:
+        message = (
+            "true divides the model over processes and found one; torchrun is required (torchrun "
+            "--nproc-per-node 4 tools/train.py …), or runtime.shard=false"
+        )
+        problems.append(Problem("runtime.shard", message))
+    hooks = _select(cfg, "hooks")[1] or {}
+    for name, hook in hooks.items() if isinstance(hooks, Mapping) else ():
+        if isinstance(hook, Mapping) and str(hook.get("type")).rpartition(".")[2] == "EMAHook":
+            message = "EMAHook copies the model, which runtime.shard=true divides; leave one of them out"
+            problems.append(Problem(f"hooks.{name}", message))
+    return problems
+
+
 def _output_problems(cfg: DictConfig) -> list[Problem]:
     """An export without a folder for it."""
     if _select(cfg, "command")[1] != "export" or _select(cfg, "output")[1] is not None:
@@ -460,6 +481,7 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
         _split_problems,
         _text_problems,
         _table_problems,
+        _shard_problems,
     ),
     "package": (_output_problems,),
     "export_chips": (_class_problems, _source_problems, _chip_format_problems),

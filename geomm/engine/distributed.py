@@ -21,22 +21,13 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from geomm.config.processes import local_rank, process_count
 from geomm.errors import ConfigError, DataError, GeommError, Problem
 from geomm.models.whole_batch import summed
 
 T = TypeVar("T")
 #: The first process scans scenes and draws figures while the others wait.
 _PATIENCE = datetime.timedelta(hours=4)
-
-
-def process_count() -> int:
-    """Return how many processes torchrun started, 1 without it; needs no process group."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
-
-
-def local_rank() -> int:
-    """Return this process's number on its machine."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager
@@ -120,18 +111,34 @@ def share_of(batch_size: int) -> int:
     return batch_size // count
 
 
-def spread(model: torch.nn.Module) -> None:
-    """Give every process the first one's weights and buffers."""
+def spread(model: torch.nn.Module, device: torch.device) -> None:
+    """Give every process the first one's weights and buffers, tensor by tensor through the device."""
     if is_distributed():
         for value in model.state_dict().values():
-            dist.broadcast(value, src=0)
+            moved = value.to(device)
+            dist.broadcast(moved, src=0)
+            value.copy_(moved)
 
 
-def over_processes(model: Any, device: torch.device) -> Any:
-    """Return a model on its device, wrapped where several processes train it."""
-    model = model.to(device)
+def over_processes(
+    model: Any, device: torch.device, *, shard: bool = False, dtype: torch.dtype | None = None
+) -> Any:
+    """Return a model on its device, wrapped where several processes train it.
+
+    Args:
+      model: an mmengine BaseModel, on any device.
+      device: of this process.
+      shard: divide the model over the processes; else each has a whole copy.
+      dtype: of mixed precision, for a divided model; None for float32.
+    """
     if not is_distributed():
-        return model
+        return model.to(device)
+    if shard:
+        from geomm.engine.sharding import ShardedModel
+
+        spread(model, device)
+        return ShardedModel(model, device, dtype)
+    model = model.to(device)
     return WholeBatchModel(
         module=model,
         device_ids=[device.index or 0] if device.type == "cuda" else None,
@@ -150,10 +157,14 @@ class WholeBatchModel(MMDistributedDataParallel):
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Do a step; return the losses as means over the processes, the same in each."""
-        found = super().train_step(data, optim_wrapper)
-        values = torch.stack([torch.as_tensor(value).detach().float().mean() for value in found.values()])
-        values = summed(values.to(next(self.parameters()).device)) / get_dist_info()[1]
-        return dict(zip(found, values, strict=True))
+        return averaged(super().train_step(data, optim_wrapper), next(self.parameters()).device)
+
+
+def averaged(found: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
+    """Return the means of named numbers over the processes, the same in each."""
+    values = torch.stack([torch.as_tensor(value).detach().float().mean() for value in found.values()])
+    values = summed(values.to(device)) / get_dist_info()[1]
+    return dict(zip(found, values, strict=True))
 
 
 class SharedStatistics(TorchFunctionMode):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank, is_main_process, master_only
+from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -100,14 +100,17 @@ class EpochCheckpointHook(Hook):
             save_checkpoint(runner, LAST, epoch=runner.epoch + 1)
 
 
-@master_only
 def save_checkpoint(runner: Runner, name: str, *, epoch: int | None = None) -> None:
-    """Save model, optimizer, schedule and messages as ``name`` in the run's folder, atomically."""
+    """Save model, optimizer, schedule and messages as ``name`` in the run's folder, atomically.
+
+    Called by all processes, of which the first writes.
+    """
     folder = Path(runner.work_dir)
     temporary = f"{name}.tmp"
     meta = {"epoch": runner.epoch if epoch is None else epoch, "iter": runner.iter}
     runner.save_checkpoint(str(folder), temporary, meta=meta, by_epoch=True)
-    os.replace(folder / temporary, folder / name)
+    if is_main_process():
+        os.replace(folder / temporary, folder / name)
 
 
 @HOOKS.register_module()

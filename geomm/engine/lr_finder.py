@@ -6,6 +6,7 @@ Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ def find_lr(
     highest: float = 1.0,
     steps: int = 80,
     device: torch.device | None = None,
+    shard: bool = False,
 ) -> LrFinding:
     """Run the range test on a copy of the model.
 
@@ -71,8 +73,11 @@ def find_lr(
       highest: last rate, reached after ``steps`` steps unless the loss blows up before.
       steps: how many batches to spend.
       device: where the model is; the CPU where not given.
+      shard: divide the copy over the processes.
     """
-    trial: Any = over_processes(copy.deepcopy(model).train(), device or torch.device("cpu"))
+    # A divided model is a copy already.
+    begun = model if shard else copy.deepcopy(model)
+    trial: Any = over_processes(begun.train(), device or torch.device("cpu"), shard=shard)
     wrapper = _wrapper(trial, {**optimizer, "lr": lowest})
     factor = (highest / lowest) ** (1 / max(steps - 1, 1))
     lrs: list[float] = []
@@ -89,6 +94,7 @@ def find_lr(
         if not math.isfinite(loss) or (step > 10 and loss > 4 * best + 1e-3):
             break
     del trial, wrapper
+    gc.collect()  # the parts of a divided model know each other
     return choose_lr(np.asarray(lrs), np.asarray(losses))
 
 

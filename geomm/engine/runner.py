@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import logging
 import math
@@ -16,6 +17,7 @@ from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import OPTIMIZERS
@@ -44,6 +46,9 @@ class TrainingRunner(Runner):
 
     geomm_training = False
     device: torch.device = torch.device("cpu")
+    shard: bool = False
+    model: Any
+    dtype: torch.dtype | None = None
 
     def build_logger(self, log_level: Any = "INFO", log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """Send mmengine's own messages to its log file; the console has geomm's."""
@@ -57,15 +62,47 @@ class TrainingRunner(Runner):
         """Do nothing: the run's config.yaml is written before."""
 
     def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
-        return over_processes(model, self.device)
+        if self.shard:
+            # What training begins with is done to the whole model: a divided one has parts of tensors.
+            model.init_weights()
+        return over_processes(model, self.device, shard=self.shard, dtype=self.dtype)
+
+    def _init_model_weights(self) -> None:
+        if not self.shard:
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        """Build the optimizer; that of a divided model saves and loads whole states."""
+        built = super().build_optim_wrapper(optim_wrapper)
+        if self.shard and built is not optim_wrapper:
+            self.model.follow(built.optimizer)
+        return built
+
+    def save_checkpoint(self, *args: Any, **options: Any) -> None:
+        """Save from the first process; what is divided is gathered by all."""
+        if is_main_process():
+            super().save_checkpoint(*args, **options)
+        elif self.shard:
+            self.model.module.state_dict()
+            self.optim_wrapper.state_dict()  # type: ignore[attr-defined]
+
+    def resume(self, filename: str, *args: Any, **options: Any) -> None:
+        """Go on from a checkpoint; of one that will be divided no GPU holds the whole."""
+        super().resume(filename, *args, **{**options, **({"map_location": "cpu"} if self.shard else {})})
 
     def train_interruptibly(self) -> bool:
-        """Train; return whether Ctrl-C ended it. A checkpoint is left either way."""
+        """Train; return whether Ctrl-C ended it. A checkpoint is left either way.
+
+        Raises:
+          KeyboardInterrupt: a divided model was interrupted before its first checkpoint.
+        """
         self.geomm_training = True
         try:
             self.train()
         except KeyboardInterrupt:
             if not (Path(self.work_dir) / LAST).is_file():
+                if self.shard:  # in the middle of a step the parts are not gathered any more
+                    raise
                 save_checkpoint(self, BEST)
             _LOG.warning("interrupted in epoch %d", self.epoch + 1)
             return True
@@ -78,7 +115,9 @@ class TrainingRunner(Runner):
 
     @property
     def bare_model(self) -> Any:
-        """The model without a distributed wrapper."""
+        """The whole model, without a distributed wrapper."""
+        if self.shard and hasattr(self.model, "whole"):
+            return self.model.whole
         return self.model.module if hasattr(self.model, "module") else self.model
 
     @property
@@ -88,12 +127,19 @@ class TrainingRunner(Runner):
         return hook.state(self)
 
     def load_best(self) -> None:
-        """Load the best checkpoint's weights, where one was saved."""
+        """Load the best checkpoint's weights, where one was saved; the model is whole from then on."""
         file = Path(self.work_dir) / BEST
-        if is_main_process() and file.is_file():
+        saved = agreed(file.is_file())
+        if self.shard:
+            if not saved:
+                self.model.eval()  # gathers
+            self.model = self.model.whole.to(self.device)
+            self.optim_wrapper = self.param_schedulers = None
+            gc.collect()
+        if is_main_process() and saved:
             state = torch.load(file, map_location="cpu", weights_only=False)["state_dict"]
             self.bare_model.load_state_dict(state)
-        spread(self.bare_model)
+        spread(self.bare_model, self.device)
 
     def evaluate(self, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:
         """Run an evaluation outside training; the metric objects keep what they accumulated."""
@@ -144,7 +190,10 @@ def make_runner(
     resume = agreed(bool(config["resume"]) and last.is_file())
     if config["resume"] and not resume:
         _LOG.warning("resume=true: %s is not there yet, so the run starts from the beginning", last)
+    wrapper = _optim_wrapper(schedule, config["runtime"], device)
     TrainingRunner.device = device
+    TrainingRunner.shard = bool(config["runtime"]["shard"]) and is_distributed()
+    TrainingRunner.dtype = getattr(torch, wrapper["dtype"]) if "dtype" in wrapper else None
     validates = len(val_loader.dataset) > 0  # type: ignore[arg-type]
     if not validates:
         raise GeommError(
@@ -162,7 +211,7 @@ def make_runner(
             "val_interval": schedule["val_interval"],
         },
         val_cfg={"type": "ValLoop"},
-        optim_wrapper=_optim_wrapper(schedule, config["runtime"], device),
+        optim_wrapper=wrapper,
         param_scheduler=_param_scheduler(schedule, len(train_loader)),
         default_hooks=_default_hooks(),
         custom_hooks=[

@@ -8,14 +8,16 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
 
+from geomm.config.processes import local_rank, process_count
 from geomm.engine.at_once import AtOnceRunner
-from geomm.engine.distributed import agreed, gathered, in_turns, joined, local_rank, process_count, share_of
+from geomm.engine.distributed import agreed, gathered, in_turns, joined, share_of
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
@@ -106,6 +108,8 @@ class TrainingRun:
         self.task: Task = build(TASKS, config["task"])
         self.source = self.task.build_source(config) if source is None else source
         self.device = choose_device(self.runtime["device"])
+        # A divided model goes to its device in parts, and stays whole beside them on the CPU.
+        self.shard = bool(self.runtime["shard"]) and is_distributed()
 
     def train(self) -> TrainingResult:
         started = time.monotonic()
@@ -128,7 +132,9 @@ class TrainingRun:
         """Build the model for the prepared source's ``spec``, from the run's seed."""
         self._set_up_torch()
         torch.manual_seed(self.config["seed"])
-        self.model = self.task.build_model(self.config, self.spec).to(self.device)
+        model = self.task.build_model(self.config, self.spec)
+        waits = self.shard and self.schedule["epochs"] and not hasattr(model, "fit_at_once")
+        self.model = model if waits else model.to(self.device)
 
     def resolve_schedule(self) -> None:
         """Check that there is something to train on; find batch size and learning rate where ``auto``."""
@@ -168,12 +174,15 @@ class TrainingRun:
             return
         size, processes = self.task.cpu_batch_size, process_count()
         if self.device.type == "cuda":
-            from geomm.engine.batch_size import largest_batch
+            from geomm.engine.batch_size import largest_batch, largest_share
 
             data = self.source.split("train")
-            size = largest_batch(
-                self.model, lambda n: self.task.collate([data[i % len(data)] for i in range(n)])
-            )
+
+            def make_batch(count: int) -> Any:
+                return self.task.collate([data[i % len(data)] for i in range(count)])
+
+            find = partial(largest_share, device=self.device) if self.shard else largest_batch
+            size = find(self.model, make_batch)
             size = min(*gathered(size * processes), len(data), size * processes)
         # Of all processes together, an even share for each.
         size = -(-size // processes) * processes
@@ -199,7 +208,9 @@ class TrainingRun:
 
         _LOG.info("learning-rate range test: a few dozen steps on a copy of the model")
         batches = endless(self._loader("train", in_process=True))
-        finding = find_lr(self.model, batches, self.schedule["optimizer"], device=self.device)
+        finding = find_lr(
+            self.model, batches, self.schedule["optimizer"], device=self.device, shard=self.shard
+        )
         if is_main_process():
             figures = self.folder / "figures"
             figures.mkdir(exist_ok=True)
