@@ -46,6 +46,9 @@ _OURS = {
     "nms_iou",
 }
 
+#: Keys that mmcv reads from a layer's config beside the layer's arguments, by what the config is called.
+_LAYER_KEYS = {"norm_cfg": {"requires_grad"}}
+
 
 def check_arguments(config: Mapping[str, Any]) -> None:
     """Check every type of a resolved config.
@@ -110,7 +113,7 @@ def signature_problems(path: str, cls: type, node: Mapping[str, Any]) -> Iterato
     """Yield the arguments of ``node`` that ``cls`` does not take, and those it lacks."""
     allowed, required, open_ended = constructor_arguments(cls)
     open_ended = open_ended or bool(getattr(getattr(cls, "extends", None), "open_ended", False))
-    given = {str(key) for key in node} - _OURS
+    given = {str(key) for key in node} - _OURS - _LAYER_KEYS.get(path.rpartition(".")[2], set())
     if not open_ended:
         for name in sorted(given - allowed):
             options = allowed - WIRED
