@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 from geomm.datasets.crops import LEAST_COVERED, Crop, around, read_crop, whole_image
 from geomm.errors import ConfigError, DataError, Problem
 from geomm.inference.acceleration import Score, accelerate_classes
+from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each, say
-from geomm.inference.scenes import check_scene, output_names
+from geomm.inference.scenes import check_scene
 from geomm.inference.stream import stream
 from geomm.io.paths import RASTER_ENDINGS, expand
 from geomm.io.photos import PhotoTags, read_tags
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
-from geomm.io.table_stream import RowReader, RowsLayout, geometries, with_columns
+from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter
 from geomm.io.tables import credible_crs, find_tables, to_crs
 from geomm.io.vector import to_pixels
@@ -174,8 +176,15 @@ def classify_features(
     device = _set_up(options)
     run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
     scenes = _open_scenes(inputs, spec, options)
-    layers = find_tables(options.features)
-    names, folder = output_names(layers), Path(output)
+    folder = Path(output)
+    layers = find_inputs(
+        options.features,
+        folder,
+        find=find_tables,
+        is_result=has_columns("class", "confidence"),
+        what="layers",
+    )
+    names = output_names(layers)
     folder.mkdir(parents=True, exist_ok=True)
 
     def predict(position: int) -> tuple[list[Path], int] | None:
@@ -431,7 +440,9 @@ def classify_images(
     device = _set_up(options)
     run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
     folder = Path(output)
-    files = _picture_files(inputs, folder)
+    files = find_inputs(
+        inputs, folder, find=partial(expand, endings=PICTURE_ENDINGS), is_result=_is_preview, what="pictures"
+    )
     report = PredictionReport(unit="pictures")
     started = time.monotonic()
     table = folder / "predictions.csv"
@@ -446,14 +457,8 @@ def classify_images(
     return report
 
 
-def _picture_files(inputs: str | Path | Sequence[str | Path], folder: Path) -> list[str]:
-    """Return the files that are meant, without pictures of earlier results."""
-    given = {str(item) for item in ([inputs] if isinstance(inputs, str | Path) else inputs)}
-    found = expand(inputs, PICTURE_ENDINGS)
-    kept = [path for path in found if path in given or not (Path(path).name == "predictions_preview.png")]
-    if not kept:
-        raise DataError(f"nothing to classify: all of {', '.join(sorted(given))} are earlier results")
-    return kept
+def _is_preview(path: Path) -> bool:
+    return path.name == "predictions_preview.png"
 
 
 @dataclass

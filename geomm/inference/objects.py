@@ -16,6 +16,7 @@ from geomm.errors import ConfigError, DataError
 from geomm.inference.acceleration import OnDevice
 from geomm.inference.candidates import Candidates
 from geomm.inference.executor import Executor, build_executor
+from geomm.inference.inputs import output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.object_job import ObjectJob
 from geomm.inference.object_mosaic import Mosaic, fits_together
@@ -23,7 +24,7 @@ from geomm.inference.object_options import LAYER_ENDINGS, ObjectOptions
 from geomm.inference.object_views import Detect, accelerate_detect
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
-from geomm.inference.scenes import check_scene, find_scenes, output_names
+from geomm.inference.scenes import check_scene, find_scenes
 from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item

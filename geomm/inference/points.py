@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomm.errors import ConfigError, DataError
+from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.point_options import PointOptions
 from geomm.inference.point_output import RESULT, CloudWriter, check_output, output_file
@@ -30,7 +32,6 @@ from geomm.inference.point_regions import (
 )
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
-from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
 from geomm.inference.work import file_stamps, fingerprint, open_work
 from geomm.io.las import LAS_ENDINGS, LasInfo, find_dimension, measure_bounds, read_placed_info
@@ -75,7 +76,8 @@ def predict_clouds(
     options.blocks(spec)
     options.written(spec)
     folder = Path(output)
-    clouds = _find_clouds(inputs, folder)
+    find = partial(expand, endings=LAS_ENDINGS)
+    clouds = find_inputs(inputs, folder, find=find, is_result=written_by_geomm, what="clouds")
     names = output_names([cloud.replace(".copc.", ".") for cloud in clouds])
     folder.mkdir(parents=True, exist_ok=True)
     runner = _Runner(folder, collate, score, spec, options, model_id)
@@ -91,22 +93,6 @@ def predict_clouds(
             return runner.classify(cloud, target, beside.near(cloud, spec.block_m) if beside else [])
 
     return predict_each(clouds, predict, what="clouds", unit="points", on_error=options.on_error)
-
-
-def _find_clouds(inputs: str | Path | Sequence[str | Path], output: Path) -> list[str]:
-    given = {str(item) for item in ([inputs] if isinstance(inputs, str | Path) else inputs)}
-    found = expand(inputs, LAS_ENDINGS)
-    own = [
-        path
-        for path in found
-        if path not in given and output.resolve() in Path(path).resolve().parents and written_by_geomm(path)
-    ]
-    clouds = [path for path in found if path not in own]
-    if own:
-        _LOG.info("%d clouds in %s are results and not taken as inputs", len(own), output)
-    if not clouds:
-        raise DataError(f"nothing to classify: all of {', '.join(sorted(given))} are earlier results")
-    return clouds
 
 
 class _Bounds:

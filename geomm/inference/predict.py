@@ -15,6 +15,7 @@ import torch
 from geomm.errors import DataError
 from geomm.inference.acceleration import OnDevice, accelerate
 from geomm.inference.executor import Executor, build_executor
+from geomm.inference.inputs import output_names
 from geomm.inference.job import SceneJob
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import RasterOptions
@@ -22,7 +23,7 @@ from geomm.inference.products import MapProducts
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.rows import Score
-from geomm.inference.scenes import check_scene, check_target, find_scenes, output_names
+from geomm.inference.scenes import check_scene, check_target, find_scenes
 from geomm.inference.work import open_work
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item

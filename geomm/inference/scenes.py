@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from geomm.errors import DataError
+from geomm.inference.inputs import find_inputs
 from geomm.inference.object_options import LAYER_ENDINGS
 from geomm.io.cog import is_map
 from geomm.io.object_layer import is_object_layer
@@ -32,49 +32,17 @@ def find_scenes(inputs: str | Path | Sequence[str | Path], output: Path) -> list
     Raises:
       DataError: nothing is left.
     """
-    given = {str(item) for item in ([inputs] if isinstance(inputs, str | Path) else inputs)}
-    found = expand(inputs)
-    own = [path for path in found if path not in given and _is_result(Path(path), output)]
-    if own:
-        _LOG.info("%d maps in %s are not taken as inputs", len(own), output)
-    scenes = [path for path in found if path not in own]
-    if not scenes:
-        raise DataError(f"nothing to map: all of {', '.join(sorted(given))} are earlier results")
-    return scenes
+    return find_inputs(inputs, output, find=expand, is_result=_is_result, what="scenes")
 
 
-def _is_result(path: Path, output: Path) -> bool:
-    if not path.exists() or output.resolve() not in path.resolve().parents:
+def _is_result(path: Path) -> bool:
+    if not path.exists():
         return False
     stem = path.stem.removesuffix("_preview").removesuffix("_probabilities")
     if is_map(path.with_name(f"{stem}.tif")):
         return True
     layers = (path.with_name(f"{stem}{ending}") for ending in LAYER_ENDINGS.values())
     return stem != path.stem and any(is_object_layer(layer) for layer in layers)
-
-
-def output_names(scenes: Sequence[str]) -> list[str]:
-    """Return a name for each scene's outputs, no two alike.
-
-    It is the stem; with as many of its folders as it takes where stems are alike, and with the
-    ending where files of one folder differ by nothing else.
-    """
-    paths = [Path(scene).absolute() for scene in scenes]
-    alike = Counter(path.with_suffix("") for path in paths)
-    bases = [
-        path.stem if alike[path.with_suffix("")] == 1 else f"{path.stem}_{path.suffix[1:]}" for path in paths
-    ]
-    names = list(bases)
-    for depth in range(1, max((len(path.parts) for path in paths), default=1) - 1):
-        counts = Counter(names)
-        for index, path in enumerate(paths):
-            if counts[names[index]] > 1:
-                names[index] = "_".join((*path.parts[1:-1][-depth:], bases[index]))
-    seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        names[index] = name if seen[name] == 1 else f"{name}_{seen[name]}"
-    return names
 
 
 def check_target(target: Path, scene: str) -> None:

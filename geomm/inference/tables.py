@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from geomm.datasets.surroundings import list_rasters, surrounding_columns
 from geomm.errors import ConfigError, DataError, Problem, did_you_mean
+from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
-from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
 from geomm.inference.table_options import TabularOptions
-from geomm.io.table_stream import RowReader, RowsLayout, geometries, with_columns
+from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter
 from geomm.io.tables import Table, credible_crs, find_tables, is_connection, points_of
 from geomm.transforms.columns import to_numbers
@@ -60,7 +60,7 @@ def predict_tables(
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(output)
-    found = find_tables(inputs)
+    found = find_inputs(inputs, folder, find=find_tables, is_result=has_columns("prediction*"), what="tables")
     names = output_names([f"table_{i}" if is_connection(p) else p for i, p in enumerate(found)])
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from geomm.errors import ConfigError, DataError, did_you_mean
+from geomm.inference.inputs import find_inputs
 from geomm.inference.options import InferenceOptions
 from geomm.inference.places import Located, Locator
 from geomm.inference.progress import Progress
@@ -106,13 +108,14 @@ def predict_texts(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    from geomm.inference.text_output import TABLE, TextOutput
+    from geomm.inference.text_output import TABLE, TextOutput, is_own_table
 
     started = time.monotonic()
     if options.threads:
         torch.set_num_threads(options.threads)
-    files = expand(inputs, DOCUMENT_ENDINGS)
     folder = Path(output)
+    find = partial(expand, endings=DOCUMENT_ENDINGS)
+    files = find_inputs(inputs, folder, find=find, is_result=is_own_table, what="documents")
     report = PredictionReport(unit="tokens")
     if options.skip_existing and (folder / TABLE).is_file():
         report.skipped += files

@@ -118,6 +118,11 @@ class TextOutput:
         return write_points(self.points, columns, self.folder / PLACES, layer="places")
 
 
+def is_own_table(path: Path) -> bool:
+    """Return whether a file is called as ``TextOutput`` calls its own."""
+    return path.name in (TABLE, ENTITIES)
+
+
 def label_columns(labels: Sequence[str]) -> dict[str, str]:
     """Return a column's name by label: another one where the table has a column of that name already.
 

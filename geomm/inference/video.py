@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from torch import Tensor
 
 from geomm.errors import DataError
 from geomm.inference.acceleration import automatic_batch
+from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.object_options import ObjectOptions
 from geomm.inference.object_views import Detect, accelerate_detect, scores_of
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
-from geomm.inference.scenes import output_names
 from geomm.inference.stream import stream
 from geomm.inference.tracker import FrameTracker
 from geomm.inference.video_points import PointWriter
@@ -72,9 +72,8 @@ def predict_videos(
     if options.threads:
         torch.set_num_threads(options.threads)
     folder = Path(output)
-    videos = [path for path in expand(inputs, VIDEO_ENDINGS) if not _is_result(Path(path), folder)]
-    if not videos:
-        raise DataError(f"no video to look at: all of {inputs} are earlier results")
+    find = partial(expand, endings=VIDEO_ENDINGS)
+    videos = find_inputs(inputs, folder, find=find, is_result=is_own_video, what="videos")
     places = None if options.footprints is None else read_frame_places(options.footprints)
     folder.mkdir(parents=True, exist_ok=True)
     names = output_names(videos)
@@ -87,10 +86,6 @@ def predict_videos(
         return finder.follow(videos[position], names[position])
 
     return predict_each(videos, predict, what="videos", unit="frames", on_error=options.on_error)
-
-
-def _is_result(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.resolve().parents and is_own_video(path)
 
 
 @dataclass(frozen=True)

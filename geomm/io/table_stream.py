@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,20 @@ def _short_crs(text: str | None) -> str | None:
     import pyproj
 
     return str(pyproj.CRS.from_user_input(text).to_string())
+
+
+def has_columns(*patterns: str) -> Callable[[Path], bool]:
+    """Return what says of a file whether it is a table with columns of such names (``prediction*``)."""
+
+    def holds(path: Path) -> bool:
+        try:
+            first = next(iter(RowReader(str(path), batch_rows=1)), None)
+        except DataError:
+            return False
+        names = [] if first is None else first.schema.names
+        return all(fnmatch.filter(names, pattern) for pattern in patterns)
+
+    return holds
 
 
 class told:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from geomm.errors import ConfigError, DataError
 from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
-from geomm.inference.scenes import output_names
+from geomm.inference.inputs import output_names
 from tests.inference.conftest import CLASSES, noise, pointwise, write_scene
 
 FAST = {"preview": False, "device": "cpu"}

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geomm.errors import DataError
-from geomm.inference.scenes import check_scene, find_scenes, output_names
+from geomm.inference.inputs import output_names
+from geomm.inference.scenes import check_scene, find_scenes
 from geomm.io.raster import read_info
 from tests.inference.conftest import noise, write_scene
 

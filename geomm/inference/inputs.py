@@ -1,0 +1,76 @@
+"""What files an inference is asked for, and what their results are called."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from geomm.errors import DataError
+
+_LOG = logging.getLogger("geomm")
+
+#: What a user names: files, globs, folders, or a list of these.
+Inputs = str | Path | Sequence[str | Path]
+
+
+def find_inputs(
+    inputs: Inputs,
+    output: Path,
+    *,
+    find: Callable[[Inputs], list[str]],
+    is_result: Callable[[Path], bool],
+    what: str,
+) -> list[str]:
+    """Return the files that are meant, without earlier results in the output folder.
+
+    Args:
+      inputs: what the user named.
+      output: the folder of results, which may lie in a folder that is given.
+      find: from what was named to files.
+      is_result: says of a file in the output folder whether it is a result; those that were named
+        themselves are not asked for.
+      what: what the files hold, in the plural.
+
+    Raises:
+      DataError: nothing is left.
+    """
+    given = {str(item) for item in ([inputs] if isinstance(inputs, str | Path) else inputs)}
+    found = find(inputs)
+    folder = output.resolve()
+    own = [
+        path
+        for path in found
+        if path not in given and folder in Path(path).resolve().parents and is_result(Path(path))
+    ]
+    if own:
+        _LOG.info("%d %s in %s are earlier results and not taken as inputs", len(own), what, output)
+    kept = [path for path in found if path not in own]
+    if not kept:
+        raise DataError(f"no {what} to work on: all of {', '.join(sorted(given))} are earlier results")
+    return kept
+
+
+def output_names(files: Sequence[str]) -> list[str]:
+    """Return a name for each file's results, no two alike.
+
+    It is the stem; with as many of its folders as it takes where stems are alike, and with the
+    ending where files of one folder differ by nothing else.
+    """
+    paths = [Path(file).absolute() for file in files]
+    alike = Counter(path.with_suffix("") for path in paths)
+    bases = [
+        path.stem if alike[path.with_suffix("")] == 1 else f"{path.stem}_{path.suffix[1:]}" for path in paths
+    ]
+    names = list(bases)
+    for depth in range(1, max((len(path.parts) for path in paths), default=1) - 1):
+        counts = Counter(names)
+        for index, path in enumerate(paths):
+            if counts[names[index]] > 1:
+                names[index] = "_".join((*path.parts[1:-1][-depth:], bases[index]))
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        names[index] = name if seen[name] == 1 else f"{name}_{seen[name]}"
+    return names

@@ -1,0 +1,63 @@
+"""Inputs are what the user named, without earlier results."""
+
+from functools import partial
+
+import pytest
+
+from geomm.errors import DataError
+from geomm.inference.inputs import find_inputs
+from geomm.inference.text_output import is_own_table
+from geomm.io.documents import DOCUMENT_ENDINGS
+from geomm.io.paths import expand
+from geomm.io.table_stream import has_columns
+from geomm.io.tables import find_tables
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a.csv").write_text("id,price\n1,2\n")
+    (tmp_path / "out" / "a.csv").write_text("id,price,prediction\n1,2,3\n")
+    (tmp_path / "out" / "more.csv").write_text("id,price\n1,2\n")
+    (tmp_path / "out" / "entities.csv").write_text("document,Address\nb,Baker Street\n")
+    (tmp_path / "b.txt").write_text("A report.\n")
+    return tmp_path
+
+
+def names(found, folder):
+    return [path.removeprefix(f"{folder}/") for path in found]
+
+
+def test_tables_with_predictions_in_the_output_folder_are_results(folder):
+    find = partial(
+        find_inputs,
+        output=folder / "out",
+        find=find_tables,
+        is_result=has_columns("prediction*"),
+        what="tables",
+    )
+    assert names(find(folder), folder) == ["a.csv", "out/entities.csv", "out/more.csv"]
+    # One that is named itself is meant; and elsewhere a column of that name is a column.
+    assert names(find([folder / "out" / "a.csv"]), folder) == ["out/a.csv"]
+    (folder / "c.csv").write_text("prediction\n1\n")
+    assert "c.csv" in names(find(folder), folder)
+
+
+def test_tables_of_entities_in_the_output_folder_are_results(folder):
+    find = partial(expand, endings=DOCUMENT_ENDINGS)
+    found = find_inputs(folder, folder / "out", find=find, is_result=is_own_table, what="documents")
+    assert names(found, folder) == ["a.csv", "b.txt", "out/a.csv", "out/more.csv"]
+
+
+def test_nothing_but_results_is_an_error(folder):
+    with pytest.raises(DataError, match=r"no tables to work on: all of .* are earlier results"):
+        find_inputs(
+            folder / "out", folder / "out", find=lambda _: [str(folder / "out" / "a.csv")],
+            is_result=has_columns("prediction*"), what="tables",
+        )  # fmt: skip
+
+
+def test_what_cannot_be_read_as_a_table_is_no_result(folder):
+    broken = folder / "out" / "broken.parquet"
+    broken.write_bytes(b"PAR1")
+    assert not has_columns("prediction*")(broken)
