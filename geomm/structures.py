@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,28 @@ class Georeference:
         """Return the georeference of the grid whose origin is at (col, row) of this one."""
         a, b, c, d, e, f = self.transform
         return replace(self, transform=(a, b, c + a * col + b * row, d, e, f + d * col + e * row))
+
+
+@runtime_checkable
+class FittedAtOnce(Protocol):
+    """A model that is fitted by one call rather than by steps of a gradient."""
+
+    def fit_at_once(self, rows: Any) -> None:
+        """Fit to a dataset."""
+        ...
+
+
+@runtime_checkable
+class WithFiles(Protocol):
+    """A model that needs more than its weights: what it gives to its package and takes back."""
+
+    def package_files(self) -> dict[str, bytes]:
+        """Return contents by file name."""
+        ...
+
+    def load_package_files(self, files: Mapping[str, bytes]) -> None:
+        """Take back what ``package_files`` returned."""
+        ...
 
 
 @dataclass(frozen=True)

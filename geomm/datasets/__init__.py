@@ -5,7 +5,6 @@ from geomm.datasets.class_folders import Folders
 from geomm.datasets.coco import CocoChips
 from geomm.datasets.footprints import Footprints
 from geomm.datasets.geotiff import GeoTiffScenes
-from geomm.datasets.labelled_chips import LabelledChips
 from geomm.datasets.las import LasClouds
 from geomm.datasets.no_data import NoData
 from geomm.datasets.pctd import PctdClouds
@@ -20,7 +19,6 @@ __all__ = [
     "Folders",
     "Footprints",
     "GeoTiffScenes",
-    "LabelledChips",
     "LasClouds",
     "NoData",
     "PctdClouds",

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,12 +212,41 @@ def merge_statistics(scans: Sequence[BlockScan], chosen: Sequence[NDArray[np.boo
     )
 
 
+def assign_groups(
+    groups: NDArray[np.intp],
+    holds: NDArray[np.int64],
+    split: Mapping[str, Any],
+    *,
+    seed: int,
+    own: Collection[int] = (),
+    what: str,
+    cure: str,
+) -> NDArray[np.int8]:
+    """Assign things to splits by groups that stay together, as ``assign_blocks`` does blocks.
+
+    Args:
+      groups: (N,) number of each thing's group.
+      holds: (N, K) what each thing holds of what is to be divided evenly.
+      split: this and what follows are those of ``assign_blocks``.
+      seed: see there.
+      own: see there.
+      what: see there.
+      cure: see there.
+
+    Returns:
+      (N,) index into ``SPLITS`` a thing.
+    """
+    totals = np.zeros((groups.max() + 1, holds.shape[1]), np.int64)
+    np.add.at(totals, groups, holds)
+    return assign_blocks(totals, split, seed=seed, own=own, what=what, cure=cure)[groups]
+
+
 def assign_blocks(
     classes: NDArray[np.int64],
+    split: Mapping[str, Any],
     *,
-    val: float,
-    test: float,
     seed: int,
+    own: Collection[int] = (),
     what: str = "blocks of the scenes",
     cure: str = "set a smaller dataset.split.block_px or name dataset.val_images",
 ) -> NDArray[np.int8]:
@@ -227,9 +256,9 @@ def assign_blocks(
 
     Args:
       classes: (N, K) labelled pixels a block and class.
-      val: share of the labelled pixels for validation.
-      test: share for the test.
-      seed: of the order of blocks.
+      split: ``val`` and ``test``, shares of the labelled pixels, and ``seed``, of the order of blocks.
+      seed: where ``split`` has none.
+      own: indices into ``SPLITS`` of those that have data of their own and get no block.
       what: the blocks are, for a message.
       cure: of too few of them, for a message.
 
@@ -239,6 +268,7 @@ def assign_blocks(
     Raises:
       DataError: too few labelled blocks to give every split one.
     """
+    val, test = (0.0 if index in own else float(split[SPLITS[index]]) for index in (1, 2))
     shares = np.array([1 - val - test, val, test])
     if shares[0] <= 0:
         raise DataError(f"dataset.split: val {val:g} and test {test:g} leave nothing to train on")
@@ -251,7 +281,7 @@ def assign_blocks(
         )
     totals = np.maximum(classes.sum(0), 1)
     parts = classes[labelled] / totals  # share of each class that a block holds
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed if split["seed"] is None else int(split["seed"]))
     order = rng.permutation(len(labelled))
     order = order[np.argsort(-parts[order].max(1), kind="stable")]
     result = np.full(len(classes), -1, np.int8)
@@ -259,9 +289,9 @@ def assign_blocks(
     for position in order:
         missing = shares[:, None] - got
         need = (missing * parts[position]).sum(1) / np.maximum(shares, 1e-9) ** 0.5
-        split = int(np.argmax(np.where(shares > 0, need, -np.inf)))
-        result[labelled[position]] = split
-        got[split] += parts[position]
+        place = int(np.argmax(np.where(shares > 0, need, -np.inf)))
+        result[labelled[position]] = place
+        got[place] += parts[position]
     _give_every_split_a_block(result, labelled, shares)
     return result
 

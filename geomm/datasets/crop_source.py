@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.datasets.blocks import SPLITS, assign_blocks
+from geomm.datasets.blocks import SPLITS, assign_groups
 from geomm.datasets.crops import LEAST_COVERED, Crop, CropDataset, oversampled, read_crop
 from geomm.datasets.labels import Classes, choose_classes, recolour
 from geomm.datasets.moments import merge_moments, moments_of
@@ -323,26 +323,20 @@ class CropSource(abc.ABC):
     ) -> NDArray[np.int8]:
         """Return each picture's split: the data's own, else each class shared out by groups."""
         roles = np.array([-1 if item.role is None else item.role for item in pictures], np.int8)
-        shares = {name: float(self.split_options[name]) for name in ("val", "test")}
-        for index, name in enumerate(SPLITS):
-            if index and (roles == index).any():
-                shares[name] = 0.0
+        own = set(roles.tolist()) - {0}
         free = np.flatnonzero(roles <= 0)
-        if sum(shares.values()) > 0 and len(free):
-            numbers = _numbers(pictures[i].group for i in free)
-            # A picture without any label must be counted too.
-            totals = np.zeros((numbers.max() + 1, labels.shape[1] + 1), np.int64)
-            rows = np.column_stack([labels[free], labels[free].sum(1) == 0]).astype(np.int64)
-            np.add.at(totals, numbers, rows)
-            seed = self.split_options["seed"]
-            assigned = assign_blocks(
-                totals,
-                **shares,
-                seed=self.seed if seed is None else int(seed),
+        wanted = sum(float(self.split_options[SPLITS[index]]) for index in (1, 2) if index not in own)
+        if wanted > 0 and len(free):
+            roles[free] = assign_groups(
+                _numbers(pictures[i].group for i in free),
+                # A picture without any label must be counted too.
+                np.column_stack([labels[free], labels[free].sum(1) == 0]).astype(np.int64),
+                self.split_options,
+                seed=self.seed,
+                own=own,
                 what=self.groups,
                 cure="give more data, or a set for validation",
             )
-            roles[free] = assigned[numbers]
         roles[roles < 0] = 0
         unlearnt = [c.name for c, n in zip(classes, labels[roles == 0].sum(0), strict=True) if n == 0]
         if unlearnt:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from geomm.datasets.blocks import SPLITS, assign_blocks
-from geomm.datasets.overlaps import group_chips
+from geomm.datasets.blocks import SPLITS
+from geomm.datasets.overlaps import divide_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.raster_info import RasterInfo, read_info
@@ -35,16 +35,9 @@ def tiles_as_scenes(dataset: Mapping[str, Any], *, scale: int, seed: int) -> dic
             f"the first: {lacking[0]}"
         )
     infos = [read_info(image) for image, _ in pairs]
-    groups = group_chips(infos)
     options = {"val": 0.2, "test": 0.0, "seed": None, **(dataset.get("split") or {})}
-    splits = assign_blocks(
-        np.bincount(groups)[:, None],
-        val=float(options["val"]),
-        test=float(options["test"]),
-        seed=seed if options["seed"] is None else int(options["seed"]),
-        what="groups of chips that do not overlap",
-        cure="export a larger area",
-    )[groups]
+    every = np.ones((len(infos), 1), np.int64)
+    splits, _ = divide_chips(infos, every, options, seed=seed, cure="export a larger area")
     chosen: dict[str, Any] = {}
     finest = infos if lacking else [read_info(second) for _, second in pairs if second is not None]
     swapped = not lacking and finest[0].width < infos[0].width

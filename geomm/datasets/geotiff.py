@@ -95,6 +95,7 @@ class GeoTiffScenes:
         self.target = target or MaskTarget(
             label_field=label_field, classes=classes, background=background, all_touched=all_touched
         )
+        self.target.check_window(window_px)
         self.background = background
         self.bands, self.window_px, self.windows_per_epoch = bands, window_px, windows_per_epoch
         self.balance, self.skip_errors = balance, on_error == "skip"
@@ -209,17 +210,12 @@ class GeoTiffScenes:
 
     def _assign(self, opened: Sequence[OpenScene], scans: Sequence[BlockScan]) -> list[Scene]:
         """Divide the blocks of the scenes to train on; those of the others are for one split each."""
-        own = {scene.role for scene in opened}
-        shares = {
-            name: 0.0 if SPLITS.index(name) in own else float(self.split_options[name]) for name in SPLITS[1:]
-        }
-        seed = self.split_options["seed"]
         divided = [scan for scene, scan in zip(opened, scans, strict=True) if scene.role == 0]
         assigned = assign_blocks(
             np.concatenate([scan.classes for scan in divided]),
-            val=shares["val"],
-            test=shares["test"],
-            seed=self.seed if seed is None else int(seed),
+            self.split_options,
+            seed=self.seed,
+            own={scene.role for scene in opened},
         )
         parts = iter(np.split(assigned, np.cumsum([len(scan.valid) for scan in divided])[:-1]))
         return [

@@ -190,17 +190,15 @@ class LasClouds:
     def _divide(self, opened: Sequence[Opened], codes: dict[int, int]) -> list[Cloud]:
         indices = np.full(256, IGNORE_INDEX, np.uint8)
         indices[list(codes)] = list(codes.values())
-        options, own = self.split_options, {role for role, _, _ in opened}
-        shares = [0.0 if role in own else float(options[SPLITS[role]]) for role in (1, 2)]
-        seed = self.seed if options["seed"] is None else int(options["seed"])
+        options = self.split_options
         mine = [store for role, store, _ in opened if role == 0]
         by_file = options["by"] == "file" or (options["by"] == "auto" and len(mine) >= 5)
         grids = [self._squares(store, indices, max(codes.values()) + 1, whole=by_file) for store in mine]
         assigned = assign_blocks(
             np.concatenate([counts.reshape(-1, counts.shape[2]) for _, counts in grids]),
-            val=shares[0],
-            test=shares[1],
-            seed=seed,
+            options,
+            seed=self.seed,
+            own={role for role, _, _ in opened},
             what="parts of the clouds",
             cure="set a smaller dataset.split.block_m, dataset.split.by=block, or name dataset.val",
         )

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from geomm.datasets.blocks import SPLITS, assign_blocks
+from geomm.datasets.blocks import SPLITS
 from geomm.datasets.labels import Classes, recolour
 from geomm.datasets.moments import merge_moments, moments_of
 from geomm.datasets.object_targets import BoxTarget
 from geomm.datasets.object_windows import counts_by_class, cut_objects
-from geomm.datasets.overlaps import covered_by_later, group_chips
+from geomm.datasets.overlaps import divide_chips
 from geomm.datasets.windows import Change, place
 from geomm.errors import DataError
 from geomm.io.arcgis import kinds_of, read_export
@@ -218,24 +218,16 @@ class ObjectChips(abc.ABC):
         self, chips: Sequence[ObjectChip], index_of: Mapping[str, int], classes: int
     ) -> tuple[dict[str, list[ObjectChip]], dict[str, NDArray[np.int64]]]:
         """Divide the chips, hide in each what a later split shows too; return also the objects a class."""
-        infos = [read_info(chip.image) for chip in chips]
-        groups = group_chips(infos)
         counts = counts_by_class([chip.labels for chip in chips], index_of, classes)
-        # Chips without objects are divided too.
-        weights = np.column_stack([counts, np.ones(len(chips), np.int64)])
-        totals = np.zeros((groups.max() + 1, classes + 1), np.int64)
-        np.add.at(totals, groups, weights)
-        seed = self.split_options["seed"]
-        assigned = assign_blocks(
-            totals,
-            val=float(self.split_options["val"]),
-            test=float(self.split_options["test"]),
-            seed=self.seed if seed is None else int(seed),
-            what="groups of chips that do not overlap",
+        splits, covered = divide_chips(
+            [read_info(chip.image) for chip in chips],
+            # Chips without objects are divided too.
+            np.column_stack([counts, np.ones(len(chips), np.int64)]),
+            self.split_options,
+            seed=self.seed,
             cure="give more chips",
         )
-        splits = assigned[groups]
-        for number, windows in covered_by_later(infos, splits).items():
+        for number, windows in covered.items():
             chips[number].hidden = windows
         parts = {
             name: [chip for chip, split in zip(chips, splits, strict=True) if split == index]

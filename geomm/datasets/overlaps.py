@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geomm.datasets.blocks import assign_groups
 from geomm.io.raster_info import RasterInfo
 from geomm.structures import PixelWindow
 
@@ -67,6 +69,34 @@ def covered_by_later(infos: Sequence[RasterInfo], splits: NDArray[np.int8]) -> d
         if 0 <= splits[one] < splits[two]:
             found.setdefault(int(one), []).append(_on_grid(infos[one], bounds[two]))
     return found
+
+
+def divide_chips(
+    infos: Sequence[RasterInfo],
+    holds: NDArray[np.int64],
+    split: Mapping[str, Any],
+    *,
+    seed: int,
+    cure: str,
+) -> tuple[NDArray[np.int8], dict[int, list[PixelWindow]]]:
+    """Divide chips into splits that share no ground.
+
+    Args:
+      infos: of every chip.
+      holds: (N, K) what each chip holds of what is to be divided evenly.
+      split: ``val`` and ``test``, shares, and ``seed``, None for the run's.
+      seed: of the run.
+      cure: for the message where the chips are too few.
+
+    Returns:
+      (N,) index into ``SPLITS`` a chip, -1 for none, and what ``covered_by_later`` says of it.
+
+    Raises:
+      DataError: the chips cannot be divided.
+    """
+    what = "groups of chips that do not overlap"
+    splits = assign_groups(group_chips(infos), holds, split, seed=seed, what=what, cure=cure)
+    return splits, covered_by_later(infos, splits)
 
 
 def placed(infos: Sequence[RasterInfo]) -> bool:

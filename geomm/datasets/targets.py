@@ -49,6 +49,13 @@ class SceneTarget(Protocol):
     def cell_px(self, window_px: int) -> int:
         """Return the most ground, pixels along an edge, that a window of that edge is judged by."""
 
+    def check_window(self, window_px: int) -> None:
+        """Check the edge of windows.
+
+        Raises:
+          ConfigError: the target has no use for windows of that edge.
+        """
+
 
 class _PixelTarget:
     """What targets of one value a pixel have in common."""
@@ -58,6 +65,9 @@ class _PixelTarget:
 
     def cell_px(self, window_px: int) -> int:
         return window_px
+
+    def check_window(self, window_px: int) -> None:
+        """Any edge will do."""
 
 
 class MaskTarget(_PixelTarget):
@@ -112,21 +122,21 @@ class FinerTarget(_PixelTarget):
     Args:
       scale: pixels of the finer grid along an edge of a pixel of the coarser.
       degrade: transforms that make the coarser imagery, by name.
-      window_px: edge of a window, finer pixels.
     """
 
     labelled = False
 
-    def __init__(
-        self, *, scale: int, degrade: Mapping[str, Mapping[str, Any] | None], window_px: int
-    ) -> None:
-        if window_px % scale:
-            near = max(window_px // scale, 1) * scale
-            raise ConfigError(
-                f"dataset.window_px: found {window_px}, expected a multiple of head.scale={scale}; use {near}"
-            )
-        self.scale, self.window_px = scale, window_px
+    def __init__(self, *, scale: int, degrade: Mapping[str, Mapping[str, Any] | None]) -> None:
+        self.scale = scale
         self.degrade = Compose(degrade, scale=scale)
+
+    def check_window(self, window_px: int) -> None:
+        if window_px % self.scale:
+            near = max(window_px // self.scale, 1) * self.scale
+            raise ConfigError(
+                f"dataset.window_px: found {window_px}, expected a multiple of head.scale={self.scale}; "
+                f"use {near}"
+            )
 
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
         if labels is None:

@@ -20,6 +20,7 @@ from geomm.engine.runner import TrainingRunner
 from geomm.engine.training import TrainingRun, prepare_folder
 from geomm.errors import DataError, GeommError
 from geomm.packaging import Package, load_package
+from geomm.structures import FittedAtOnce
 from geomm.tasks.base import Finished
 from geomm.visualization.notebook import Pictures, classes_html, scores_html, table_html
 
@@ -145,7 +146,7 @@ class Learner:
         Raises:
           GeommError: the model is not trained by gradients.
         """
-        if hasattr(self.model, "fit_at_once"):
+        if isinstance(self.model, FittedAtOnce):
             raise GeommError("lr_find: this model is fitted at once and has no learning rate; call fit")
         with log_to(self.folder / "train.log"):
             self.run.schedule["lr"] = self.run.schedule["lr"] if self.run.schedule["lr"] != "auto" else 0.0

@@ -27,6 +27,7 @@ from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
 from geomm.registry import TASKS, build
+from geomm.structures import FittedAtOnce
 from geomm.tasks.base import Finished, Task
 
 _LOG = logging.getLogger("geomm")
@@ -133,7 +134,7 @@ class TrainingRun:
         self._set_up_torch()
         torch.manual_seed(self.config["seed"])
         model = self.task.build_model(self.config, self.spec)
-        waits = self.shard and self.schedule["epochs"] and not hasattr(model, "fit_at_once")
+        waits = self.shard and self.schedule["epochs"] and not isinstance(model, FittedAtOnce)
         self.model = model if waits else model.to(self.device)
 
     def resolve_schedule(self) -> None:
@@ -143,7 +144,7 @@ class TrainingRun:
             return
         self._check_samples()
         self._resolve_batch_size()
-        if not hasattr(self.model, "fit_at_once"):
+        if not isinstance(self.model, FittedAtOnce):
             self._resolve_lr()
 
     def _set_up_torch(self) -> None:
@@ -232,7 +233,7 @@ class TrainingRun:
         """Return what trains the model: mmengine's Runner, or what stands for it."""
         if not self.schedule["epochs"]:
             return UntrainedRunner(self.model)
-        if hasattr(self.model, "fit_at_once"):
+        if isinstance(self.model, FittedAtOnce):
             return AtOnceRunner(self.model, self.source.split("train"))
         return make_runner(
             model=self.model,

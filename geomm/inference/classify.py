@@ -31,7 +31,7 @@ from geomm.io.photos import PhotoTags, read_tags
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
 from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
-from geomm.io.table_writer import DRIVERS, RowWriter
+from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
 from geomm.io.tables import credible_crs, find_tables, to_crs
 from geomm.io.vector import to_pixels
 from geomm.metrics.labels import THRESHOLD
@@ -47,14 +47,6 @@ _LARGE_PX = 4096
 _DRAWN, _SHOWN = 5000, 24
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 OFF_SCENE, NO_DATA, NO_GEOMETRY = "off the scene", "no data", "no geometry"
-FORMATS = {
-    "csv": ".csv",
-    "parquet": ".parquet",
-    "gpkg": ".gpkg",
-    "geojson": ".geojson",
-    "fgb": ".fgb",
-    "shp": ".shp",
-}
 PICTURE_ENDINGS = (*RASTER_ENDINGS, ".webp")
 
 
@@ -173,7 +165,7 @@ def classify_features(
       DataError: nothing can be read; or, with ``on_error="raise"``, something cannot.
     """
     assert options.features is not None
-    device = _set_up(options)
+    device = options.resolve_device()
     run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
     scenes = _open_scenes(inputs, spec, options)
     folder = Path(output)
@@ -189,28 +181,15 @@ def classify_features(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         path = layers[position]
-        target = folder / f"{names[position]}{_ending(path, options.format)}"
+        target = folder / f"{names[position]}{result_ending(path, options.format)}"
         if target.exists() and Path(path).exists() and target.samefile(path):
             raise DataError(f"{path}: its result would take its own place; give another output folder")
-        if options.skip_existing and target.exists():
+        if options.skips(target):
             return None
         with reused_memory(device):
             return _Layer(path, target, scenes, run, spec, options, options.batch(device)).run()
 
     return predict_each(layers, predict, what="layers", unit="features", on_error=options.on_error)
-
-
-def _set_up(options: LabelOptions) -> torch.device:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    return options.resolve_device()
-
-
-def _ending(path: str, wanted: str) -> str:
-    if wanted != "auto":
-        return FORMATS[wanted]
-    own = Path(path).suffix.lower()
-    return own if own in (*DRIVERS, ".csv", ".tsv", ".parquet", ".geoparquet") else ".gpkg"
 
 
 def _open_scenes(
@@ -437,7 +416,7 @@ def classify_images(
             "inference.margin", "only features have ground around them; give inference.features"
         )
         raise ConfigError([problem])
-    device = _set_up(options)
+    device = options.resolve_device()
     run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
     folder = Path(output)
     files = find_inputs(
@@ -446,7 +425,7 @@ def classify_images(
     report = PredictionReport(unit="pictures")
     started = time.monotonic()
     table = folder / "predictions.csv"
-    if options.skip_existing and table.exists():
+    if options.skips(table):
         report.skipped = files
     else:
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,51 +4,21 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from geomm.errors import ConfigError, did_you_mean
 from geomm.inference.acceleration import automatic_batch
-from geomm.inference.rows import consecutive
 from geomm.registry import EXECUTORS
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
     from geomm.inference.options import RasterOptions
+    from geomm.inference.scene_job import SceneJob
 
 #: Called with how many tiles were done.
 Done = Callable[[int], None]
-
-
-class RowJob(Protocol):
-    """What is to be computed of a scene, row of tiles by row of tiles, each into files of its own.
-
-    Any rows may be computed anywhere, in any order: the files are the same.
-    """
-
-    @property
-    def scene(self) -> str:
-        """Path of the input."""
-        ...
-
-    @property
-    def work(self) -> Path:
-        """Folder for the files of rows that are done."""
-        ...
-
-    def missing_rows(self) -> list[int]:
-        """Return the rows of tiles that are not done."""
-        ...
-
-    def files(self, row: int) -> list[Path]:
-        """Return the files of a row that is done."""
-        ...
-
-    def compute(self, rows: Sequence[int], model: Any, device: torch.device, done: Done | None) -> None:
-        """Compute consecutive rows of tiles and write their files."""
-        ...
 
 
 class Executor(abc.ABC):
@@ -74,7 +44,7 @@ class Executor(abc.ABC):
         return automatic_batch(model, spec, tile_px, device)
 
     @abc.abstractmethod
-    def run(self, job: RowJob, model: Any, device: torch.device, done: Done) -> None:
+    def run(self, job: SceneJob, model: Any, device: torch.device, done: Done) -> None:
         """Return when every row of the job is done.
 
         Args:
@@ -89,9 +59,20 @@ class Executor(abc.ABC):
 class LocalExecutor(Executor):
     """Computes all rows in this process."""
 
-    def run(self, job: RowJob, model: Any, device: torch.device, done: Done) -> None:
+    def run(self, job: SceneJob, model: Any, device: torch.device, done: Done) -> None:
         for rows in consecutive(job.missing_rows()):
             job.compute(rows, model, device, done)
+
+
+def consecutive(rows: Sequence[int]) -> list[list[int]]:
+    """Split row numbers into runs without a gap."""
+    runs: list[list[int]] = []
+    for row in rows:
+        if runs and row == runs[-1][-1] + 1:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    return runs
 
 
 def build_executor(options: RasterOptions) -> Executor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geomm.inference.candidates import LEFT, RIGHT, TOP, Candidates, join
 from geomm.inference.suppression import (
-    MERGERS,
+    MERGE_FUNCTIONS,
     Pairs,
     area,
     clip,
@@ -42,7 +42,7 @@ class ObjectMerger:
     """
 
     def __init__(self, merge: str, iou_threshold: float, least_score: float) -> None:
-        self.merge, self.iou_threshold, self.least_score = MERGERS[merge], iou_threshold, least_score
+        self.merge, self.iou_threshold, self.least_score = MERGE_FUNCTIONS[merge], iou_threshold, least_score
         self._waiting = Candidates.none()
 
     def add(self, found: Candidates, frontier: float) -> Candidates:

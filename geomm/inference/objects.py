@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
-
 from geomm.errors import ConfigError, DataError
-from geomm.inference.acceleration import OnDevice
 from geomm.inference.candidates import Candidates
-from geomm.inference.executor import Executor, build_executor
 from geomm.inference.inputs import output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.object_job import ObjectJob
 from geomm.inference.object_mosaic import Mosaic, fits_together
 from geomm.inference.object_options import LAYER_ENDINGS, ObjectOptions
 from geomm.inference.object_views import Detect, accelerate_detect
-from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
+from geomm.inference.scene_job import ScenePredictor
 from geomm.inference.scenes import check_scene, find_scenes
 from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
 from geomm.io.raster import read_info
@@ -60,19 +55,17 @@ def predict_objects(
       ConfigError: an option that does not hold.
     """
     options.check()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     target = _Target.of(Path(output), options)
     scenes = find_scenes(options.scenes(inputs, spec), target.folder)
     target.folder.mkdir(parents=True, exist_ok=True)
-    finder = _Finder(target, detect, spec, options, model_id)
+    finder = _Finder(detect, spec, options, model_id, target)
     if _in_one_layer(scenes, target, options):
         return _predict_together(finder, scenes, target.name or _common_name(inputs))
     names = [target.name] if target.name else output_names(scenes)
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         scene, name = scenes[position], names[position]
-        if options.skip_existing and finder.is_done(name):
+        if finder.skips(name):
             return None
         return finder.map_scene(scene, name), _pixels(scene)
 
@@ -143,41 +136,18 @@ def _pixels(scene: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Finder:
+class _Finder(ScenePredictor[list[Objects]]):
     """What all scenes of a call have in common."""
 
-    target: _Target
-    detect: Detect
-    spec: RasterSpec
     options: ObjectOptions
-    model_id: str
-    #: Of scenes that are computed at once, one at a time is written.
-    writing: threading.Lock = field(default_factory=threading.Lock)
+    target: _Target
 
-    @cached_property
-    def executor(self) -> Executor:
-        return build_executor(self.options)
+    def accelerated(self) -> partial[Detect]:
+        return partial(accelerate_detect, spec=self.spec, options=self.options)
 
-    @cached_property
-    def device(self) -> torch.device:
-        return self.executor.device(self.options)
-
-    @cached_property
-    def fast_detect(self) -> OnDevice[list[Objects]]:
-        wrap = partial(accelerate_detect, spec=self.spec, options=self.options)
-        return OnDevice(self.detect, wrap, self.device)
-
-    @cached_property
-    def batch_size(self) -> int:
-        given = self.options.batch_size
-        if given != "auto":
-            return int(given)
-        tile, _ = self.options.tiling(self.spec)
-        return self.executor.batch_size(self.fast_detect, self.spec, tile, self.device)
-
-    def is_done(self, name: str) -> bool:
-        """Return whether a layer is there and nothing of its run was left to do."""
-        return self.target.layer(name).is_file() and not self.target.work(name).exists()
+    def skips(self, name: str) -> bool:
+        """Return whether a layer is there and left as it is."""
+        return self.options.skips(self.target.layer(name), self.target.work(name))
 
     def map_scene(self, scene: str, name: str) -> list[Path]:
         """Find the objects of one scene and return the files written.
@@ -207,23 +177,10 @@ class _Finder:
     def find(self, scene: str, work: Path, source: int = 0) -> ObjectJob:
         """Find what a scene's tiles show; return the job, which has it in its folder."""
         check_scene(read_info(scene), self.spec)
-        job = ObjectJob(scene, self.spec, self.options, self.batch_size, work, source)
-        job.prepare(self.model_id, self.device)
-        missing, total = job.missing_rows(), len(job.grid.tops)
-        if len(missing) < total:
-            _LOG.info("%s: going on, %d of %d rows of tiles are left", scene, len(missing), total)
-        tiles = len(missing) * len(job.grid.lefts)
-        shown, live = self.options.progress, self.executor.at_once == 1
-        try:
-            with (
-                reused_memory(self.device),
-                Progress(Path(scene).name, tiles, "tiles", shown=shown, live=live) as progress,
-            ):
-                self.executor.run(job, self.fast_detect, self.device, progress.advance)
-        except DataError:
-            if len(job.missing_rows()) == total:  # nothing to go on from
-                shutil.rmtree(job.work)
-            raise
+        place = (scene, self.spec, *self.tiling, self.batch_size, work)
+        job = ObjectJob(*place, self.options, source)
+        with reused_memory(self.device):
+            self.complete(job)
         return job
 
     def write(
@@ -257,7 +214,7 @@ def _chunks(found: Iterable[Candidates]) -> Iterator[Candidates]:
 def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> PredictionReport:
     """Find the objects of scenes that share a CRS and write one layer, each object once."""
     options, layer = finder.options, finder.target.layer(name)
-    if options.skip_existing and finder.is_done(name):
+    if finder.skips(name):
         report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
         return report
     check_layer_target(layer, scenes)

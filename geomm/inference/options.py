@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, GeommError
@@ -27,6 +28,15 @@ class InferenceOptions:
     skip_existing: bool = False
     on_error: str = "skip"
     progress: bool = True
+
+    def skips(self, target: Path, work: Path | None = None) -> bool:
+        """Return whether an input is left alone, since its result is there and wanted as it is.
+
+        Args:
+          target: the file that is written last.
+          work: folder of what a run has not finished, where the task goes on from one.
+        """
+        return self.skip_existing and target.is_file() and not (work is not None and work.exists())
 
     def resolve_device(self) -> torch.device:
         """Return the device to run on.

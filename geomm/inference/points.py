@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -71,8 +70,6 @@ def predict_clouds(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
     options.blocks(spec)
     options.written(spec)
     folder = Path(output)
@@ -87,7 +84,7 @@ def predict_clouds(
     def predict(position: int) -> tuple[list[Path], int] | None:
         cloud = clouds[position]
         target = output_file(folder, names[position], cloud)
-        if options.skip_existing and target.is_file():
+        if options.skips(target):
             return None
         with reused_memory(device):
             return runner.classify(cloud, target, beside.near(cloud, spec.block_m) if beside else [])
@@ -215,7 +212,7 @@ class _Runner:
     def _batches(self, regions: Sequence[int], grid: RegionGrid, work: Path) -> Iterator[_Batch]:
         """Yield batches; a region's last one says so. Neighbours are searched here, beside the model."""
         size = self.options.batch_size
-        most = (4 if torch.cuda.is_available() else 1) if size == "auto" else int(size)
+        most = (4 if self.options.resolve_device().type == "cuda" else 1) if size == "auto" else int(size)
         for number in regions:
             region = load_region(number, grid, self.spec, work)
             waiting: list[Votes] = []

@@ -20,7 +20,7 @@ from geomm.io.raster import RasterInfo
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
-    from geomm.inference.job import SceneJob
+    from geomm.inference.map_job import MapJob
     from geomm.inference.options import ClassMapOptions
 
 
@@ -48,7 +48,7 @@ class MapProducts(abc.ABC):
         return pixels
 
     @abc.abstractmethod
-    def finish(self, job: SceneJob, name: str, folder: Path) -> list[Path]:
+    def finish(self, job: MapJob, name: str, folder: Path) -> list[Path]:
         """Join the finished bands of rows into the final files, the map last; return them, the map first."""
 
     @abc.abstractmethod
@@ -106,7 +106,7 @@ class ClassMap(MapProducts):
     def encode(self, product: str, pixels: NDArray[Any], layout: MapLayout) -> NDArray[Any]:
         return np.asarray(self._values[pixels]) if product == "classes" else pixels
 
-    def finish(self, job: SceneJob, name: str, folder: Path) -> list[Path]:
+    def finish(self, job: MapJob, name: str, folder: Path) -> list[Path]:
         written = []
         if self.options.probabilities:
             written.append(job.join("probabilities", folder / f"{name}_probabilities.tif"))
@@ -120,7 +120,7 @@ class ClassMap(MapProducts):
             written.append(draw_preview(job.scene, target, self.spec, picture))
         return [target, *written]
 
-    def _polygonise(self, job: SceneJob, target: Path) -> Path:
+    def _polygonise(self, job: MapJob, target: Path) -> Path:
         from geomm.io.polygons import polygonise
 
         background = None if self.options.polygons_background else self.spec.background
@@ -174,7 +174,7 @@ class ValueMap(MapProducts):
     def encode(self, product: str, pixels: NDArray[Any], layout: MapLayout) -> NDArray[Any]:
         return to_dtype(pixels, layout.dtype, avoid=layout.nodata)
 
-    def finish(self, job: SceneJob, name: str, folder: Path) -> list[Path]:
+    def finish(self, job: MapJob, name: str, folder: Path) -> list[Path]:
         target = job.join("values", folder / f"{name}.tif")
         written = [target]
         if self.preview is not None:

@@ -16,17 +16,17 @@ import torch
 
 from geomm.errors import DataError, GeommError
 from geomm.inference.acceleration import automatic_batch
-from geomm.inference.executor import Done, Executor, RowJob
+from geomm.inference.executor import Done, Executor, consecutive
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import RayOptions
 from geomm.inference.ray_cluster import connect
-from geomm.inference.rows import consecutive
 from geomm.inference.work import read_mark
 from geomm.registry import EXECUTORS
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
     from geomm.inference.options import RasterOptions
+    from geomm.inference.scene_job import SceneJob
 
 _LOG = logging.getLogger("geomm")
 #: Rows of a unit of work: fewer repeat too much of the rows above, of more too much is lost with a worker.
@@ -48,7 +48,7 @@ class _Unit:
       versions: of what results depend on.
     """
 
-    job: RowJob
+    job: SceneJob
     rows: tuple[int, ...]
     device: str
     threads: int
@@ -118,7 +118,7 @@ class RayExecutor(Executor):
         key, reference = self._shared(model)
         return int(self.ray.get(self._remote[_largest_batch].remote(key, [reference], spec, tile_px)))
 
-    def run(self, job: RowJob, model: Any, device: torch.device, done: Done) -> None:
+    def run(self, job: SceneJob, model: Any, device: torch.device, done: Done) -> None:
         """Return when every row of the job is done.
 
         Raises:
@@ -225,7 +225,7 @@ def _compute(key: str, references: Sequence[Any], unit: _Unit) -> _Answer:
     try:
         with tempfile.TemporaryDirectory(prefix="geomm-") as folder:
             here = read_mark(unit.job.work) == unit.mark
-            job = unit.job if here else replace(unit.job, work=Path(folder))  # type: ignore[type-var]
+            job = unit.job if here else replace(unit.job, work=Path(folder))
             with reused_memory(device):
                 job.compute(unit.rows, _model(key, references, device), device, counted.append)
             files = [] if here else [file for row in unit.rows for file in job.files(row)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomm.inference.blend import ScoreBlend, Scores
-from geomm.inference.job import SceneJob
+from geomm.inference.map_job import MapJob
 from geomm.inference.stream import stream
 from geomm.inference.tiles import RasterTiles, TileBatch
 from geomm.io.cog import write_rows
@@ -50,7 +50,7 @@ class RowWriter:
       keep: rows whose bands are wanted; others were only replayed.
     """
 
-    def __init__(self, job: SceneJob, keep: Sequence[int]) -> None:
+    def __init__(self, job: MapJob, keep: Sequence[int]) -> None:
         self.job = job
         self.keep = set(keep)
         self._buffers: dict[str, NDArray[Any]] = {}
@@ -102,7 +102,7 @@ class RowWriter:
 
 
 def map_rows(
-    job: SceneJob,
+    job: MapJob,
     rows: Sequence[int],
     score: Score,
     *,
@@ -153,14 +153,3 @@ def map_rows(
 def counted(done: Callable[[int], None] | None) -> Callable[[TileBatch], None] | None:
     """Turn what takes a number of tiles into what takes the batch of them."""
     return None if done is None else lambda batch: done(len(batch.tiles))
-
-
-def consecutive(rows: Sequence[int]) -> list[list[int]]:
-    """Split row numbers into runs without a gap."""
-    runs: list[list[int]] = []
-    for row in rows:
-        if runs and row == runs[-1][-1] + 1:
-            runs[-1].append(row)
-        else:
-            runs.append([row])
-    return runs

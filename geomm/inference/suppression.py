@@ -176,4 +176,4 @@ def fuse(found: Candidates, pairs: Pairs, least_score: float) -> Candidates:
 
 
 Merge = Callable[[Candidates, Pairs, float], Candidates]
-MERGERS: dict[str, Merge] = {"nms": suppress, "soft": suppress_softly, "wbf": fuse}
+MERGE_FUNCTIONS: dict[str, Merge] = {"nms": suppress, "soft": suppress_softly, "wbf": fuse}

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from geomm.datasets.surroundings import list_rasters, surrounding_columns
-from geomm.errors import ConfigError, DataError, Problem, did_you_mean
+from geomm.errors import ConfigError, DataError, Problem
 from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
@@ -21,7 +20,7 @@ from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.stream import stream
 from geomm.inference.table_options import TabularOptions
 from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
-from geomm.io.table_writer import DRIVERS, RowWriter
+from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
 from geomm.io.tables import Table, credible_crs, find_tables, is_connection, points_of
 from geomm.transforms.columns import to_numbers
 from geomm.transforms.table import Encoded, Surroundings, TableSpec
@@ -29,8 +28,6 @@ from geomm.transforms.table import Encoded, Surroundings, TableSpec
 _LOG = logging.getLogger("geomm")
 #: Rows whose prediction is drawn at most.
 _DRAWN = 20_000
-FORMATS = {"csv": ".csv", "parquet": ".parquet", "gpkg": ".gpkg", "geojson": ".geojson", "fgb": ".fgb",
-           "shp": ".shp"}  # fmt: skip
 
 
 def predict_tables(
@@ -57,8 +54,6 @@ def predict_tables(
     options.check_interval(spec.kind)
     if options.unseen not in ("warn", "raise"):
         raise ConfigError([Problem("inference.unseen", f"found {options.unseen!r}, expected warn or raise")])
-    if options.threads:
-        torch.set_num_threads(options.threads)
     folder = Path(output)
     found = find_inputs(inputs, folder, find=find_tables, is_result=has_columns("prediction*"), what="tables")
     names = output_names([f"table_{i}" if is_connection(p) else p for i, p in enumerate(found)])
@@ -66,25 +61,15 @@ def predict_tables(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         path = found[position]
-        target = folder / f"{names[position]}{_ending(path, options)}"
+        target = folder / f"{names[position]}{result_ending(path, options.format)}"
         if target.exists() and Path(path).exists() and target.samefile(path):
             raise DataError(f"{path}: its result would take its own place; give another output folder")
-        if options.skip_existing and target.exists():
+        if options.skips(target):
             return None
         with reused_memory(options.resolve_device()):
             return _Prediction(path, target, model, spec, options).run()
 
     return predict_each(found, predict, what="tables", unit="rows", on_error=options.on_error)
-
-
-def _ending(path: str, options: TabularOptions) -> str:
-    if options.format != "auto":
-        if options.format not in FORMATS:
-            known = did_you_mean(options.format, ["auto", *FORMATS])
-            raise ConfigError([Problem("inference.format", f"found {options.format!r}; {known}")])
-        return FORMATS[options.format]
-    own = Path(path).suffix.lower()
-    return own if own in (*DRIVERS, ".csv", ".tsv", ".parquet", ".geoparquet") else ".gpkg"
 
 
 @dataclass

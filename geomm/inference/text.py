@@ -32,6 +32,8 @@ _LOG = logging.getLogger("geomm")
 #: Windows that are read before the model runs, so that it can take those of like length together.
 _GROUP_WINDOWS = 512
 _WINDOWS_A_STEP = 32
+#: Folder, in that of the results, of what a run has found so far.
+_WORK = ".entities.work"
 #: What the model found in each window of each document of a group: first and last token, label, confidence.
 GroupSpans = list[list[list[tuple[int, int, str, float]]]]
 
@@ -111,13 +113,11 @@ def predict_texts(
     from geomm.inference.text_output import TABLE, TextOutput, is_own_table
 
     started = time.monotonic()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     folder = Path(output)
     find = partial(expand, endings=DOCUMENT_ENDINGS)
     files = find_inputs(inputs, folder, find=find, is_result=is_own_table, what="documents")
     report = PredictionReport(unit="tokens")
-    if options.skip_existing and (folder / TABLE).is_file():
+    if options.skips(folder / TABLE, folder / _WORK):
         report.skipped += files
         return report
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def predict_texts(
     step = _WINDOWS_A_STEP if options.batch_size == "auto" else int(options.batch_size)
     mark = _mark(files, options, spec, step, model_id)
     with (
-        _DoneGroups(folder / ".entities.work", mark, resume=options.resume) as done,
+        _DoneGroups(folder / _WORK, mark, resume=options.resume) as done,
         TextOutput(folder, spec, options, tag) as writer,
     ):
         with Progress(folder.name, len(files), "files", shown=options.progress) as progress:

@@ -34,7 +34,7 @@ from geomm.io.frame_places import FramePlaces, read_frame_places
 from geomm.io.paths import expand
 from geomm.io.video import VIDEO_ENDINGS, Frame, VideoReader, VideoWriter, is_own_video
 from geomm.structures import Objects, RasterSpec
-from geomm.visualization.drawn_objects import draw_objects
+from geomm.visualization.on_pictures import draw_objects
 
 _LOG = logging.getLogger("geomm")
 _ORDER = (".mp4", ".csv", ".gpkg", ".qml")
@@ -69,8 +69,6 @@ def predict_videos(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
     """
     options.check()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     folder = Path(output)
     find = partial(expand, endings=VIDEO_ENDINGS)
     videos = find_inputs(inputs, folder, find=find, is_result=is_own_video, what="videos")
@@ -81,7 +79,7 @@ def predict_videos(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         target = folder / f"{names[position]}.mp4"
-        if options.skip_existing and target.is_file():
+        if options.skips(target):
             return None
         return finder.follow(videos[position], names[position])
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from geomm.errors import ConfigError, Problem, did_you_mean
 from geomm.io.table_stream import RowsLayout, told
 from geomm.io.tables import kind_of, separator
 
@@ -23,8 +24,36 @@ DRIVERS = {
     ".shp": "ESRI Shapefile",
     ".fgb": "FlatGeobuf",
 }
+#: Endings of tables and layers, by the name that ``inference.format`` has.
+TABLE_FORMATS = {
+    "csv": ".csv",
+    "parquet": ".parquet",
+    "gpkg": ".gpkg",
+    "geojson": ".geojson",
+    "fgb": ".fgb",
+    "shp": ".shp",
+}
 #: Rows a group of a Parquet file, at least.
 _ROW_GROUP = 65536
+
+
+def result_ending(source: str, wanted: str) -> str:
+    """Return the ending of a result: the one asked for, that of the source, or GeoPackage's.
+
+    Args:
+      source: file or connection that was read.
+      wanted: a key of ``TABLE_FORMATS``, or ``auto``.
+
+    Raises:
+      ConfigError: there is no such format.
+    """
+    if wanted != "auto":
+        if wanted not in TABLE_FORMATS:
+            known = did_you_mean(wanted, ["auto", *TABLE_FORMATS])
+            raise ConfigError([Problem("inference.format", f"found {wanted!r}; {known}")])
+        return TABLE_FORMATS[wanted]
+    own = Path(source).suffix.lower()
+    return own if own in (*DRIVERS, ".csv", ".tsv", ".parquet", ".geoparquet") else ".gpkg"
 
 
 class RowWriter:

@@ -126,7 +126,7 @@ def export_package(
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    _write_beside(folder, package, format, edge, batch_size, difference, target)
+    _write_beside(folder, package, format, edge, batch_size, difference, target, found.shape[2:])
     _LOG.info("%s: differs from torch by at most %.1e on %d pictures", target, difference, len(pictures))
     return Exported(target, difference)
 
@@ -240,7 +240,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _write_beside(
-    folder: Path, package: Package, format: str, edge: int, batch: int, difference: float, target: Path
+    folder: Path,
+    package: Package,
+    format: str,
+    edge: int,
+    batch: int,
+    difference: float,
+    target: Path,
+    each: tuple[int, ...],
 ) -> None:
     spec = package.spec
     names = [item.name for item in spec.classes]
@@ -249,7 +256,7 @@ def _write_beside(
         json.dumps(package.task.spec_to_dict(spec), indent=2, ensure_ascii=False), encoding="utf-8"
     )
     pictures = str(batch) if format == "litert" else "any number"
-    tail = "" if package.task.name == "classification" else f", {edge}, {edge}"
+    tail = "".join(f", {number}" for number in each)
     several = getattr(spec, "multi_label", False)
     sums = "each class's own" if several else "that sum to 1 over the classes"
     lines = [
@@ -267,7 +274,7 @@ def _write_beside(
         *(
             ["- pictures of other proportions: resample the longer side, pad with the bands' mean values "
              f"({', '.join(f'{m:g}' for m in spec.statistics.mean)})"]
-            if package.task.name == "classification" else []
+            if not each else []
         ),
         "",
         "## Check",

@@ -25,6 +25,7 @@ from geomm.packaging.card import model_card
 from geomm.packaging.emd import model_definition
 from geomm.packaging.mlm import model_item
 from geomm.registry import TASKS, build
+from geomm.structures import WithFiles
 from geomm.tasks.base import Task
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def save_package(
     function = task.raster_function
     if function is not None:
         members[function.name] = function.read_bytes()
-    if hasattr(model, "package_files"):
+    if isinstance(model, WithFiles):
         members |= {f"{FILES}{name}": content for name, content in model.package_files().items()}
     for figure in sorted(figures.glob("*.png")) if figures is not None else []:
         members[f"figures/{figure.name}"] = figure.read_bytes()
@@ -178,7 +179,7 @@ def load_archive(archive: Archive) -> Package:
 
     task, spec, model = build_model(archive)
     # The files first: they may say what the weights belong to.
-    if hasattr(model, "load_package_files"):
+    if isinstance(model, WithFiles):
         model.load_package_files(archive.files)
     _load_weights(archive, model)
     digest = hashlib.sha256(archive.weights)

@@ -13,6 +13,7 @@ from geomm.errors import GeommError, PackageError
 from geomm.packaging.archive import SUMS, Archive, open_archive
 from geomm.packaging.emd import COMMON
 from geomm.packaging.show import read_tensors
+from geomm.structures import WithFiles
 
 _CARD, _METRICS, _MLM = "README.md", "metrics.json", "mlm.json"
 
@@ -142,7 +143,7 @@ def _model(archive: Archive) -> str:
     wanted: dict[str, Any] = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
     there = {name: item.shape for name, item in read_tensors(archive.weights).items()}
     # Some models know their shapes only from the files beside the weights.
-    for name in [] if hasattr(empty, "load_package_files") else sorted(set(wanted) | set(there)):
+    for name in [] if isinstance(empty, WithFiles) else sorted(set(wanted) | set(there)):
         if wanted.get(name) != there.get(name):
             found, asked = there.get(name, "nothing"), wanted.get(name, "nothing")
             raise PackageError(f"{name}: the weights hold {found}, the model of its config has {asked}")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
-    from geomm.inference import PredictionReport
+    from geomm.inference import InferenceOptions, PredictionReport
+    from geomm.inference.inputs import Inputs
 
 
 #: Raster functions that packages carry; read as files, never imported here.
@@ -123,18 +124,54 @@ class Task(abc.ABC):
         """Read back what ``spec_to_dict`` returned."""
         return self.spec_type.from_dict(dict(data))
 
-    @abc.abstractmethod
     def infer(
         self,
         model: Any,
         spec: Any,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
         options: Mapping[str, Any],
         *,
         model_id: str,
     ) -> PredictionReport:
-        """Map inputs with a trained model and write the results."""
+        """Map inputs with a trained model and write the results.
+
+        Args:
+          model: of a package.
+          spec: what the model knows of its data.
+          inputs: files, globs, folders or a list of these.
+          output: folder for the results.
+          options: of configs/inference, by name.
+          model_id: tells models apart, so that a run is only resumed with its own.
+
+        Raises:
+          ConfigError: an option that does not hold.
+          DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
+        """
+        import torch
+
+        chosen = self.inference_options(model, spec, options)
+        if chosen.threads:
+            torch.set_num_threads(chosen.threads)
+        model.to(chosen.resolve_device())
+        return self.predict(model, spec, inputs, output, chosen, model_id=model_id)
+
+    @abc.abstractmethod
+    def inference_options(self, model: Any, spec: Any, given: Mapping[str, Any]) -> InferenceOptions:
+        """Return the task's options, with what the model knows where nothing is given."""
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        model: Any,
+        spec: Any,
+        inputs: Inputs,
+        output: str | Path,
+        options: Any,
+        *,
+        model_id: str,
+    ) -> PredictionReport:
+        """Map inputs with a model that is on its device; arguments are those of ``infer``."""
 
     @abc.abstractmethod
     def describe_spec(self, spec: Any) -> list[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
 
     from geomm.inference import PredictionReport
+    from geomm.inference.inputs import Inputs
+    from geomm.inference.options import LabelOptions
 
 
 @TASKS.register_module()
@@ -60,10 +62,6 @@ class Classification(RasterTask):
         from geomm.datasets.crop_source import LabelTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        if dataset["type"] == "Chips":
-            of_objects = ("min_visible", "empty_share")
-            dataset = {key: value for key, value in dataset.items() if key not in of_objects}
-            dataset["type"] = "LabelledChips"
         target = LabelTarget(self.multi_label, self.oversample)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
@@ -108,23 +106,27 @@ class Classification(RasterTask):
             drawn.append(draw_hardest(metric, run.source.split(split), run.spec, hardest))
         return drawn
 
-    def infer(
+    def inference_options(
+        self, model: Any, spec: ClassificationSpec, given: Mapping[str, Any]
+    ) -> LabelOptions:
+        from geomm.inference.options import LabelOptions
+
+        return LabelOptions(**given)
+
+    def predict(
         self,
         model: Any,
         spec: ClassificationSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: LabelOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
         from geomm.inference.classify import classify_features, classify_images
-        from geomm.inference.options import LabelOptions
 
-        chosen = LabelOptions(**options)
-        model.to(chosen.resolve_device())
-        classify = classify_images if chosen.features is None else classify_features
-        return classify(inputs, output, score=model.predict_classes, spec=spec, options=chosen)
+        classify = classify_images if options.features is None else classify_features
+        return classify(inputs, output, score=model.predict_classes, spec=spec, options=options)
 
     def describe_spec(self, spec: RasterSpec) -> list[str]:
         lines = super().describe_spec(spec)

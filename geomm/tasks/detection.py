@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
-    from geomm.inference import PredictionReport
+    from geomm.inference import ObjectOptions, PredictionReport
+    from geomm.inference.inputs import Inputs
 
 
 @TASKS.register_module()
@@ -99,28 +101,29 @@ class Detection(RasterTask):
             drawn.append(draw_object_panels(run.model, data, run.spec, panels, threshold=threshold))
         return drawn
 
-    def infer(
+    def inference_options(self, model: Any, spec: RasterSpec, given: Mapping[str, Any]) -> ObjectOptions:
+        from geomm.inference import ObjectOptions
+
+        chosen = ObjectOptions(**given).sized_for(model, spec)
+        if chosen.score_threshold is None:
+            return replace(chosen, score_threshold=model.best_threshold)
+        return chosen
+
+    def predict(
         self,
         model: Any,
         spec: RasterSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: ObjectOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference import ObjectOptions, predict_objects, predict_videos
+        from geomm.inference import predict_objects, predict_videos
         from geomm.io.video import are_videos
 
-        chosen = dict(options)
-        if chosen.get("score_threshold") is None:
-            chosen["score_threshold"] = model.best_threshold
-        object_options = ObjectOptions(**chosen).sized_for(model, spec)
-        model.to(object_options.resolve_device())
-        predict = predict_videos if are_videos(inputs) else predict_objects
-        return predict(
-            inputs, output, detect=model.detect, spec=spec, options=object_options, model_id=model_id
-        )
+        find = predict_videos if are_videos(inputs) else predict_objects
+        return find(inputs, output, detect=model.detect, spec=spec, options=options, model_id=model_id)
 
     def learn_from_evaluation(self, run: Finished) -> None:
         """Keep the score of the best F1 in the model, for inference to begin from."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
 
     from geomm.inference import PredictionReport
+    from geomm.inference.inputs import Inputs
+    from geomm.inference.text import TextOptions
 
 
 @TASKS.register_module()
@@ -92,21 +94,24 @@ class Ner(Task):
             drawn.append(write_examples(metrics[0].examples, run.spec.labels, page))
         return drawn
 
-    def infer(
+    def inference_options(self, model: Any, spec: TextSpec, given: Mapping[str, Any]) -> TextOptions:
+        from geomm.inference.text import TextOptions
+
+        return TextOptions(**given)
+
+    def predict(
         self,
         model: Any,
         spec: TextSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: TextOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.text import TextOptions, predict_texts
+        from geomm.inference.text import predict_texts
 
-        chosen = TextOptions(**options)
-        model.to(chosen.resolve_device())
-        return predict_texts(inputs, output, model=model, spec=spec, options=chosen, model_id=model_id)
+        return predict_texts(inputs, output, model=model, spec=spec, options=options, model_id=model_id)
 
     def describe_spec(self, spec: TextSpec) -> list[str]:
         placed = f"; {spec.address_tag} is placed on the map" if spec.address_tag else ""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
-    from geomm.inference import PredictionReport
+    from geomm.inference import PointOptions, PredictionReport
+    from geomm.inference.inputs import Inputs
     from geomm.models.neighbours import PyramidPlan
 
 
@@ -108,29 +109,31 @@ class PointCloud(Task):
             )
         return drawn
 
-    def infer(
+    def inference_options(self, model: Any, spec: PointSpec, given: Mapping[str, Any]) -> PointOptions:
+        from geomm.inference import PointOptions
+
+        return PointOptions(**given)
+
+    def predict(
         self,
         model: Any,
         spec: PointSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: PointOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.points import PointOptions, predict_clouds
+        from geomm.inference import predict_clouds
 
-        chosen = PointOptions(**options)
-        device = chosen.resolve_device()
-        model.to(device)
-        self._plan = None if self._on_device(str(device)) else model.plan
+        self._plan = None if self._on_device(str(options.resolve_device())) else model.plan
         return predict_clouds(
             inputs,
             output,
             collate=self.collate,
             score=model.predict_scores,
             spec=spec,
-            options=chosen,
+            options=options,
             model_id=model_id,
         )
 

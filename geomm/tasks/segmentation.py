@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
-    from geomm.inference import PredictionReport
+    from geomm.inference import ClassMapOptions, PredictionReport
+    from geomm.inference.inputs import Inputs
 
 
 @TASKS.register_module()
@@ -88,27 +89,30 @@ class Segmentation(RasterTask):
             )
         return drawn
 
-    def infer(
+    def inference_options(self, model: Any, spec: RasterSpec, given: Mapping[str, Any]) -> ClassMapOptions:
+        from geomm.inference import ClassMapOptions
+
+        return ClassMapOptions(**given).sized_for(model, spec)
+
+    def predict(
         self,
         model: Any,
         spec: RasterSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: ClassMapOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
+        from geomm.inference import ClassMap, predict_rasters
 
-        chosen = ClassMapOptions(**options).sized_for(model, spec)
-        model.to(chosen.resolve_device())
         return predict_rasters(
             inputs,
             output,
             score=model.predict_scores,
             spec=spec,
-            products=ClassMap(spec, chosen),
-            options=chosen,
+            products=ClassMap(spec, options),
+            options=options,
             model_id=model_id,
         )
 

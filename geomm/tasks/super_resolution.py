@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
-    from geomm.inference import PredictionReport
+    from geomm.inference import FinerOptions, PredictionReport
+    from geomm.inference.inputs import Inputs
 
 
 @TASKS.register_module()
@@ -53,13 +54,7 @@ class SuperResolution(RasterTask):
         from geomm.datasets.targets import FinerTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        scale = int(config["head"]["scale"])
-        if dataset["type"] == "Chips":
-            from geomm.datasets.export_tiles import tiles_as_scenes
-
-            scenes = tiles_as_scenes(dataset, scale=scale, seed=config["seed"])
-            dataset = {"type": "GeoTiffScenes", **scenes}
-        target = FinerTarget(scale=scale, degrade=self.degrade, window_px=dataset["window_px"])
+        target = FinerTarget(scale=int(config["head"]["scale"]), degrade=self.degrade)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
@@ -89,29 +84,32 @@ class SuperResolution(RasterTask):
             for split in run.evaluations
         ]
 
-    def infer(
+    def inference_options(self, model: Any, spec: RasterSpec, given: Mapping[str, Any]) -> FinerOptions:
+        from geomm.inference import FinerOptions
+
+        return FinerOptions(**given)
+
+    def predict(
         self,
         model: Any,
         spec: RasterSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: FinerOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference import FinerOptions, FinerScene, predict_rasters
+        from geomm.inference import FinerScene, predict_rasters
         from geomm.visualization.finer import draw_finer_preview
 
-        chosen = FinerOptions(**options)
-        model.to(chosen.resolve_device())
-        preview = partial(draw_finer_preview, bands=spec.bands) if chosen.preview else None
+        preview = partial(draw_finer_preview, bands=spec.bands) if options.preview else None
         return predict_rasters(
             inputs,
             output,
             score=model.predict_pixels,
             spec=spec,
             products=FinerScene(spec, preview=preview),
-            options=chosen,
+            options=options,
             model_id=model_id,
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.registry import HEADS, TASKS, build
+from geomm.structures import FittedAtOnce
 from geomm.tasks.base import Finished, Task
 from geomm.transforms.table import TableSpec
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
 
     from geomm.inference import PredictionReport
+    from geomm.inference.inputs import Inputs
+    from geomm.inference.table_options import TabularOptions
 
 #: What ``monitor: auto`` looks at, and which way is better.
 _MONITORS = {
@@ -71,7 +74,7 @@ class Tabular(Task):
         if head["type"] == "SklearnModel":
             head["seed"] = config["seed"]
         model: Any = self._built(head, spec)
-        self._probable = not hasattr(model, "fit_at_once") or self._estimator_is_probable(head)
+        self._probable = not isinstance(model, FittedAtOnce) or self._estimator_is_probable(head)
         if self.monitor == "auto":
             kind = "choice" if spec.classes and not self._probable else spec.kind
             self.monitor, self.monitor_rule = _MONITORS[kind]
@@ -125,25 +128,27 @@ class Tabular(Task):
 
         return draw_table_figures(run)
 
-    def infer(
+    def inference_options(self, model: Any, spec: TableSpec, given: Mapping[str, Any]) -> TabularOptions:
+        from geomm.inference.table_options import TabularOptions
+
+        return TabularOptions(**given)
+
+    def predict(
         self,
         model: Any,
         spec: TableSpec,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: Inputs,
         output: str | Path,
-        options: Mapping[str, Any],
+        options: TabularOptions,
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.table_options import TabularOptions
         from geomm.inference.table_rasters import are_rasters, predict_stack
         from geomm.inference.tables import predict_tables
 
-        chosen = TabularOptions(**options)
-        model.to(chosen.resolve_device())
         if are_rasters(inputs):
-            return predict_stack(inputs, output, model=model, spec=spec, options=chosen, model_id=model_id)
-        return predict_tables(inputs, output, model=model, spec=spec, options=chosen)
+            return predict_stack(inputs, output, model=model, spec=spec, options=options, model_id=model_id)
+        return predict_tables(inputs, output, model=model, spec=spec, options=options)
 
     def describe_spec(self, spec: TableSpec) -> list[str]:
         names = ", ".join(f"{item.name} ({item.kind})" for item in spec.columns)

@@ -158,12 +158,6 @@ class TableSpec:
     def category_columns(self) -> tuple[Column, ...]:
         return tuple(column for column in self.columns if column.kind == "category")
 
-    @property
-    def field_names(self) -> tuple[str, ...]:
-        """Columns that a table must have itself."""
-        own = set(self.around.names)
-        return tuple(column.name for column in self.columns if column.name not in own)
-
     def encode(self, table: Mapping[str, Any]) -> Encoded:
         """Prepare rows.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +12,24 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geomm.structures import ClassSpec
+
+Sample = TypeVar("Sample")
+
+
+def most_telling(
+    dataset: Sequence[Sample], rows: int, *, worth: Callable[[Sample], Any], looked_at: int = 4
+) -> list[Sample]:
+    """Return the samples that show most, of some spread over a dataset.
+
+    Args:
+      dataset: of samples.
+      rows: samples wanted.
+      worth: what is more the more a sample shows.
+      looked_at: samples looked at for each that is wanted.
+    """
+    count = len(dataset)
+    positions = np.unique(np.linspace(0, count - 1, min(count, looked_at * rows)).round().astype(int))
+    return sorted((dataset[int(position)] for position in positions), key=worth, reverse=True)[:rows]
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geomm.io.raster import RasterReader
 from geomm.structures import PixelWindow, RasterSample
-from geomm.visualization.canvas import new_figure, save_figure, stretch_of, to_rgb
+from geomm.visualization.canvas import most_telling, new_figure, save_figure, stretch_of, to_rgb
 
 _TITLES = ("coarse", "bicubic", "predicted", "truth")
 
@@ -26,7 +26,7 @@ def draw_finer_panels(model: Any, dataset: Sequence[RasterSample], path: Path, *
       path: PNG to write.
       rows: how many samples to show.
     """
-    samples = _telling(dataset, rows)
+    samples = most_telling(dataset, rows, worth=_detail, looked_at=3)
     titles = (_TITLES[0], _TITLES[-1]) if model is None else _TITLES
     figure = new_figure(3 * len(titles), 6.2 * len(samples))
     axes = figure.subplots(2 * len(samples), len(titles), squeeze=False)
@@ -61,16 +61,9 @@ def _pictures(model: Any, sample: RasterSample) -> list[NDArray[Any]]:
     return [sample.image, bicubic, fine, sample.extras["target"]]
 
 
-def _telling(dataset: Sequence[RasterSample], rows: int) -> list[RasterSample]:
-    count = len(dataset)
-    positions = np.unique(np.linspace(0, count - 1, min(count, 3 * rows)).round().astype(int))
-    samples = [dataset[int(position)] for position in positions]
-
-    def detail(sample: RasterSample) -> float:
-        target = sample.extras["target"][0].astype(np.float32)
-        return float(np.abs(np.diff(target, axis=1)).mean() * sample.extras["target_valid"].mean())
-
-    return sorted(samples, key=detail, reverse=True)[:rows]
+def _detail(sample: RasterSample) -> float:
+    target = sample.extras["target"][0].astype(np.float32)
+    return float(np.abs(np.diff(target, axis=1)).mean() * sample.extras["target_valid"].mean())
 
 
 def _busiest(image: NDArray[Any], edge: int) -> tuple[slice, slice]:

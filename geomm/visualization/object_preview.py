@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geomm.io.raster import RasterReader, read_info
 from geomm.structures import Georeference, RasterSpec
 from geomm.visualization.canvas import Stretch, add_legend, new_figure, save_figure, stretch_of, to_rgb
-from geomm.visualization.drawn_objects import draw_objects
+from geomm.visualization.on_pictures import draw_objects
 
 #: More objects than this are not labelled, and the surest so many are drawn.
 _LABELLED, _DRAWN = 60, 20_000

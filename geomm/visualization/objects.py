@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geomm.structures import ClassSpec, Objects, RasterSample, RasterSpec
-from geomm.visualization.canvas import add_legend, new_figure, save_figure, to_rgb
+from geomm.visualization.canvas import add_legend, most_telling, new_figure, save_figure, to_rgb
 
 
 class Curve(Protocol):
@@ -78,7 +78,7 @@ def draw_object_panels(
       threshold: score from which objects found are shown.
       rows: how many samples to show.
     """
-    samples = _telling(dataset, rows)
+    samples = most_telling(dataset, rows, worth=_count)
     titles = ["truth"] if model is None else ["truth", f"prediction, score ≥ {threshold:.2f}"]
     figure = new_figure(3.4 * (1 + len(titles)), 3.4 * len(samples) + 0.5)
     axes = figure.subplots(len(samples), 1 + len(titles), squeeze=False)
@@ -90,7 +90,7 @@ def draw_object_panels(
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
             if objects is not None:
-                draw_objects(axis, objects, spec.classes)
+                _draw_onto(axis, objects, spec.classes)
         line[0].set_title(sample.name[-60:], fontsize=7, loc="left")
     for axis, title in zip(axes[0][1:], titles, strict=True):
         axis.set_title(title, fontsize=9)
@@ -105,7 +105,7 @@ def _detected(model: Any, sample: RasterSample) -> Objects:
     return found
 
 
-def draw_objects(axis: Any, objects: Objects, classes: Sequence[ClassSpec]) -> None:
+def _draw_onto(axis: Any, objects: Objects, classes: Sequence[ClassSpec]) -> None:
     """Draw boxes, masks and scores onto axes that show the image; what is ignored is grey and dashed."""
     from matplotlib.patches import Rectangle
 
@@ -145,13 +145,6 @@ def _sure(found: Objects, threshold: float) -> Objects:
     return found if found.scores is None else found[found.scores >= threshold]
 
 
-def _telling(dataset: Sequence[RasterSample], rows: int) -> list[RasterSample]:
-    count = len(dataset)
-    positions = np.unique(np.linspace(0, count - 1, min(count, 4 * rows)).round().astype(int))
-    samples = [dataset[int(position)] for position in positions]
-
-    def worth(sample: RasterSample) -> int:
-        objects: Objects = sample.extras["objects"]
-        return len(objects) if objects.ignored is None else int((~objects.ignored).sum())
-
-    return sorted(samples, key=worth, reverse=True)[:rows]
+def _count(sample: RasterSample) -> int:
+    objects: Objects = sample.extras["objects"]
+    return len(objects) if objects.ignored is None else int((~objects.ignored).sum())

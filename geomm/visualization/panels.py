@@ -11,7 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from geomm.structures import IGNORE_INDEX, RasterSample, RasterSpec
-from geomm.visualization.canvas import add_legend, new_figure, paint_classes, save_figure, to_rgb
+from geomm.visualization.canvas import (
+    add_legend,
+    most_telling,
+    new_figure,
+    paint_classes,
+    save_figure,
+    to_rgb,
+)
 
 
 def draw_segmentation_panels(
@@ -26,7 +33,7 @@ def draw_segmentation_panels(
       path: PNG to write.
       rows: how many samples to show.
     """
-    samples = _telling(dataset, rows)
+    samples = most_telling(dataset, rows, worth=_worth)
     titles = ["truth"] if model is None else ["truth", "prediction"]
     figure = new_figure(3.0 * (1 + len(titles)), 3.0 * len(samples) + 0.5)
     axes = figure.subplots(len(samples), 1 + len(titles), squeeze=False)
@@ -60,16 +67,8 @@ def _predicted(model: Any, sample: RasterSample) -> NDArray[np.uint8]:
     return prediction
 
 
-def _telling(dataset: Sequence[RasterSample], rows: int) -> list[RasterSample]:
-    count = len(dataset)
-    positions = np.unique(np.linspace(0, count - 1, min(count, 4 * rows)).round().astype(int))
-    samples = [dataset[int(position)] for position in positions]
-
-    def worth(sample: RasterSample) -> tuple[int, int]:
-        mask = sample.mask
-        if mask is None:
-            return 0, 0
-        labelled = mask[mask != IGNORE_INDEX]
-        return len(np.unique(labelled)), int(labelled.size)
-
-    return sorted(samples, key=worth, reverse=True)[:rows]
+def _worth(sample: RasterSample) -> tuple[int, int]:
+    if sample.mask is None:
+        return 0, 0
+    labelled = sample.mask[sample.mask != IGNORE_INDEX]
+    return len(np.unique(labelled)), int(labelled.size)

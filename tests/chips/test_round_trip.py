@@ -11,7 +11,7 @@ from geomm.chips import export_chips
 from geomm.chips.options import ChipOptions
 from geomm.datasets.chips import Chips
 from geomm.datasets.coco import CocoChips
-from geomm.datasets.labelled_chips import LabelledChips
+from geomm.datasets.named_chips import NamedChips
 from geomm.datasets.object_chips import ExportedObjects
 from geomm.datasets.yolo import YoloChips
 from geomm.errors import DataError
@@ -143,7 +143,7 @@ def test_pixel_classes_come_back(place, town, tile, background):
 @given(town=towns(), tile=TILES, format=st.sampled_from(["Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet"]))
 def test_labels_of_whole_chips_come_back(place, town, tile, format):
     root = cut(place(), town, tile, format)
-    source = LabelledChips(root=str(root))
+    source = NamedChips(root=str(root))
     pictures = source.find()
     assert len(pictures) == sum(1 for path in (root / "images").rglob("*.tif"))
     named = dict(source.export.classes)
@@ -177,7 +177,7 @@ def test_features_each_become_a_chip(tmp_path):
         root = tmp_path / f"chips_{tile}"
         options = ChipOptions(format="Labeled_Tiles", tile_px=tile, max_nodata=1.0, progress=False)
         assert export_chips(config, root, options).counts == {"pool": 1, "roof": 2}
-        source = LabelledChips(root=str(root), classes=None)
+        source = NamedChips(root=str(root), classes=None)
         found = {(picture.names[0], window_of(picture.crop.path)[0]) for picture in source.find()}
         named = {value: name for value, name in source.export.classes.items()}
         middles = {(named[int(n)], ((l + r) / 2, (t + b) / 2)) for n, (l, t, r, b) in found}  # noqa: E741

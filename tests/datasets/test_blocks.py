@@ -20,6 +20,10 @@ from tests.datasets.common import layer, write
 steady = settings(max_examples=60, deadline=None, derandomize=True)
 
 
+def shares(val, test):
+    return {"val": val, "test": test, "seed": None}
+
+
 @pytest.fixture
 def scene(tmp_path):
     """A scene of 70 x 90 pixels with nodata, and a label raster with two classes."""
@@ -159,7 +163,7 @@ def test_the_key_of_a_scan_changes_with_any_part_of_a_shapefile(scene, tmp_path)
 def test_every_split_gets_its_share_of_every_class(seed, kinds, val, test):
     rng = np.random.default_rng(seed)
     classes = rng.integers(0, 200, (80, kinds)) * (rng.random((80, kinds)) < 0.6)
-    splits = assign_blocks(classes, val=val, test=test, seed=seed)
+    splits = assign_blocks(classes, shares(val, test), seed=seed)
     got = np.array([classes[splits == index].sum(0) for index in range(3)]) / classes.sum(0)
     assert np.abs(got - np.array([[1 - val - test], [val], [test]])).max() < 0.12
     assert ((splits == -1) == (classes.sum(1) == 0)).all()
@@ -169,34 +173,34 @@ def test_every_split_gets_its_share_of_every_class(seed, kinds, val, test):
 @given(seed=st.integers(0, 99), count=st.integers(3, 8))
 def test_every_split_gets_a_block_where_there_are_few(seed, count):
     classes = np.random.default_rng(seed).integers(1, 1000, (count, 2))
-    splits = assign_blocks(classes, val=0.05, test=0.05, seed=seed)
+    splits = assign_blocks(classes, shares(0.05, 0.05), seed=seed)
     assert set(splits.tolist()) == {0, 1, 2}
 
 
 def test_a_rare_class_is_in_training_and_validation():
     classes = np.zeros((40, 2), np.int64)
     classes[:, 0], classes[[3, 30], 1] = 100, 5
-    splits = assign_blocks(classes, val=0.2, test=0.0, seed=0)
+    splits = assign_blocks(classes, shares(0.2, 0.0), seed=0)
     assert sorted(splits[[3, 30]].tolist()) == [0, 1]
 
 
 def test_splits_depend_on_the_seed_alone():
     classes = np.full((50, 1), 10)
-    same = [assign_blocks(classes, val=0.2, test=0.1, seed=s).tolist() for s in (1, 1, 2)]
+    same = [assign_blocks(classes, shares(0.2, 0.1), seed=s).tolist() for s in (1, 1, 2)]
     assert same[0] == same[1] != same[2]
 
 
 def test_a_split_of_nothing_gets_nothing():
-    splits = assign_blocks(np.full((50, 1), 10), val=0.0, test=0.0, seed=0)
+    splits = assign_blocks(np.full((50, 1), 10), shares(0.0, 0.0), seed=0)
     assert (splits == 0).all()
 
 
 def test_shares_that_leave_nothing_to_train_on_are_an_error():
     with pytest.raises(DataError, match="leave nothing to train on"):
-        assign_blocks(np.full((50, 1), 10), val=0.6, test=0.4, seed=0)
+        assign_blocks(np.full((50, 1), 10), shares(0.6, 0.4), seed=0)
 
 
 def test_too_few_labelled_blocks_are_an_error_that_says_what_to_do():
     classes = np.array([[10], [0], [0]])
     with pytest.raises(DataError, match=r"1 blocks.*2 are needed.*block_px"):
-        assign_blocks(classes, val=0.2, test=0.0, seed=0)
+        assign_blocks(classes, shares(0.2, 0.0), seed=0)

@@ -10,7 +10,7 @@ import shapely
 from geomm.datasets.class_folders import Folders
 from geomm.datasets.crop_source import LabelTarget
 from geomm.datasets.footprints import Footprints
-from geomm.datasets.labelled_chips import LabelledChips
+from geomm.datasets.named_chips import NamedChips
 from geomm.errors import DataError
 from tests.datasets.pictures import CRS, class_folders, export, scene_with_features
 
@@ -95,7 +95,7 @@ def test_a_class_of_one_picture_is_learnt_and_said(tmp_path, caplog):
 @pytest.mark.parametrize("kind", ["Labeled_Tiles", "Imagenet"])
 def test_exports_of_one_label(tmp_path, kind):
     labels = [("1",), ("2",)] * 6
-    source = LabelledChips(root=str(export(tmp_path, kind, labels)))
+    source = NamedChips(root=str(export(tmp_path, kind, labels)))
     spec = source.prepare(tmp_path)
     expected = ["pool", "roof"] if kind == "Labeled_Tiles" else ["class_1", "class_2"]
     assert sorted(names(spec)) == expected
@@ -106,7 +106,7 @@ def test_exports_of_one_label(tmp_path, kind):
 
 def test_exports_of_several_labels(tmp_path):
     labels = [("1",), ("2",), ("1", "2"), ()] * 4
-    source = LabelledChips(root=str(export(tmp_path, "MultiLabeled_Tiles", labels)))
+    source = NamedChips(root=str(export(tmp_path, "MultiLabeled_Tiles", labels)))
     spec = source.prepare(tmp_path)
     assert spec.multi_label and names(spec) == ["roof", "pool"]
     assert spec.classes[0].color == (255, 0, 0)
@@ -119,8 +119,8 @@ def test_chips_without_their_label_or_image(tmp_path, caplog):
     (root / "labels" / "000000003.xml").unlink()
     (root / "labels" / "000000004.xml").write_text("<annotation")
     with pytest.raises(DataError, match="chip without a label"):
-        LabelledChips(root=str(root)).prepare(tmp_path)
-    LabelledChips(root=str(root), on_error="skip").prepare(tmp_path)
+        NamedChips(root=str(root)).prepare(tmp_path)
+    NamedChips(root=str(root), on_error="skip").prepare(tmp_path)
     assert "2 chips that cannot be used" in caplog.text
 
 

@@ -61,7 +61,7 @@ def test_images2_is_the_finer_or_the_coarser_half_of_each_pair(tmp_path, second)
 def test_chips_that_overlap_are_in_one_split(tmp_path):
     source, _ = source_of(export(tmp_path / "e", step=SIZE // 2), tmp_path / "c", split={"val": 0.3})
     seen = {
-        name: {scene.reader.info.path for scene in source._scenes if (scene.splits == index).any()}
+        name: {scene.reader.info.path for scene in source._source._scenes if (scene.splits == index).any()}
         for index, name in enumerate(("train", "val"))
     }
     assert seen["train"] and seen["val"] and not seen["train"] & seen["val"]

@@ -24,7 +24,7 @@ def place(left_px=0.0, top_px=0.0, gsd=1.0):
 
 
 def source(tmp_path, images, labels=None, *, scale=2, window=32, augment=None, **options):
-    target = FinerTarget(scale=scale, degrade=AREA, window_px=window)
+    target = FinerTarget(scale=scale, degrade=AREA)
     made = GeoTiffScenes(
         images=str(images),
         labels=None if labels is None else str(labels),
@@ -132,7 +132,7 @@ def test_a_window_that_is_no_multiple_of_the_scale_is_named():
     with pytest.raises(
         ConfigError, match=r"window_px: found 50, expected a multiple of head\.scale=4; use 48"
     ):
-        FinerTarget(scale=4, degrade=AREA, window_px=50)
+        GeoTiffScenes(window_px=50, target=FinerTarget(scale=4, degrade=AREA))
 
 
 def test_a_pair_cannot_be_zoomed(tmp_path):

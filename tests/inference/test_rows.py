@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from geomm.inference.job import SceneJob
+from geomm.inference.executor import consecutive
+from geomm.inference.map_job import MapJob
 from geomm.inference.options import ClassMapOptions
 from geomm.inference.products import ClassMap
-from geomm.inference.rows import consecutive, map_rows
+from geomm.inference.rows import map_rows
 from tests.inference.conftest import noise, pointwise, write_scene
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ def test_rows_computed_alone_are_the_same_to_the_byte(tmp_path, spec, share):
         work = tmp_path / name
         work.mkdir()
         products = ClassMap(spec, ClassMapOptions(probabilities=True, polygons=True))
-        return SceneJob(str(scene), spec, 16, int(16 * share), 0, 3, products, work)
+        return MapJob(str(scene), spec, 16, int(16 * share), 3, work, 0, products)
 
     together, apart = job("together"), job("apart")
     rows = range(len(together.grid.tops))
@@ -47,7 +48,7 @@ def test_rows_computed_alone_are_the_same_to_the_byte(tmp_path, spec, share):
 
 def test_the_fingerprint_knows_what_decides_a_map(tmp_path, spec):
     scene = write_scene(tmp_path / "s.tif", noise(20, 20))
-    job = SceneJob(str(scene), spec, 16, 4, 0, 3, ClassMap(spec, ClassMapOptions()), tmp_path)
+    job = MapJob(str(scene), spec, 16, 4, 3, tmp_path, 0, ClassMap(spec, ClassMapOptions()))
     marks = {job.fingerprint("m"), job.fingerprint("other"), job.fingerprint("m", "fp16")}
     without = ClassMap(spec, ClassMapOptions(predict_background=False))
     for change in (
@@ -66,6 +67,6 @@ def test_the_fingerprint_knows_what_decides_a_map(tmp_path, spec):
 
 def test_a_row_of_an_image_of_one_pixel(tmp_path, spec):
     scene = write_scene(tmp_path / "s.tif", noise(1, 1))
-    job = SceneJob(str(scene), spec, 16, 4, 0, 3, ClassMap(spec, ClassMapOptions()), tmp_path)
+    job = MapJob(str(scene), spec, 16, 4, 3, tmp_path, 0, ClassMap(spec, ClassMapOptions()))
     map_rows(job, [0], pointwise, device=CPU)
     assert job.missing_rows() == []

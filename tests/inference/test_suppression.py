@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from geomm.inference.candidates import Candidates, load
 from geomm.inference.object_merge import ObjectMerger
-from geomm.inference.suppression import MERGERS, overlap, touching
+from geomm.inference.suppression import MERGE_FUNCTIONS, overlap, touching
 
 
 def some(count, seed, size=60):
@@ -82,7 +82,7 @@ def plain_fusion(found, threshold, least):
 def test_each_equals_its_definition(count, seed, threshold, merge):
     found = some(count, seed)
     pairs = touching(found.boxes, found.labels, found.boxes)
-    made = MERGERS[merge](found, pairs[pairs.iou > threshold], 0.3)
+    made = MERGE_FUNCTIONS[merge](found, pairs[pairs.iou > threshold], 0.3)
     plain = {"nms": plain_nms, "soft": plain_soft, "wbf": plain_fusion}[merge](found, threshold, 0.3)
     assert len(made) == len(plain)
     for one, other in zip(rows(made), rows(plain), strict=True):

@@ -31,6 +31,7 @@ def main(task: dict[str, Any]) -> None:
     from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     model, spec = segmentor().eval(), raster_spec()
     workers = task["workers"]
     options = ClassMapOptions(

@@ -14,24 +14,21 @@ from geomm.errors import DataError
 from geomm.io.arcgis import kinds_of, read_export
 from geomm.io.object_files import read_voc_names
 from geomm.io.raster_info import RasterInfo, read_info
-from geomm.registry import DATASETS
 
 
-@DATASETS.register_module()
-class LabelledChips(CropSource):
+class NamedChips(CropSource):
     """Chips of ArcGIS's Labeled_Tiles, MultiLabeled_Tiles and Imagenet, of one size or many.
 
-    What ``dataset=chips`` is for ``task=classification``. Chips that overlap on the map stay together.
+    What ``Chips`` is where pictures are named whole. Chips that overlap on the map stay together.
 
     Args:
       root: folder of the export.
-      background: not used, a chip has a class or none.
       options: of ``CropSource``.
     """
 
     groups = "groups of chips that do not overlap"
 
-    def __init__(self, *, root: str, background: bool | str = "auto", **options: Any) -> None:
+    def __init__(self, *, root: str, **options: Any) -> None:
         super().__init__(**options)
         self.root = Path(root)
 
