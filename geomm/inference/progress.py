@@ -63,11 +63,9 @@ class Progress:
             self._bar.update(self._task, completed=self.done, rate=f"{rate:.1f}")
         elif self.shown and time.monotonic() - self._line_at > _SECONDS_BETWEEN_LINES:
             self._line_at = time.monotonic()
-            left = (self.total - self.done) / max(rate, 1e-9)
-            _LOG.info(
-                "%s: %d of %d %s, %.1f %s/s, %.0f s left",
-                *(self.name, self.done, self.total, self.unit, rate, self.unit, left),
-            )
+            left = f", {(self.total - self.done) / rate:.0f} s left" if self.done else ""
+            told = (self.name, self.done, self.total, self.unit, rate, self.unit, left)
+            _LOG.info("%s: %d of %d %s, %.1f %s/s%s", *told)
 
     def __exit__(
         self,

@@ -22,6 +22,15 @@ def test_lines_come_at_intervals(monkeypatch, caplog, shown, lines):
         assert said[0].startswith("s.tif: ") and "of 40 tiles" in said[0] and "s left" in said[0]
 
 
+def test_before_the_first_part_is_done_nothing_is_said_of_the_end(monkeypatch, caplog):
+    clock = iter(range(0, 1000, 60))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level(logging.INFO, "geomm"), progress.Progress("s.tif", 40, "tiles") as bar:
+        bar.advance(0)
+    assert [record.message for record in caplog.records] == ["s.tif: 0 of 40 tiles, 0.0 tiles/s"]
+
+
 def test_replayed_tiles_do_not_count_beyond_the_end():
     with progress.Progress("s.tif", 6, "tiles") as bar:
         for _ in range(3):
