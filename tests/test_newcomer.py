@@ -50,7 +50,7 @@ PARTS = {
         bias: false
         """,
     "geomm/datasets/listed.py": """
-        from geomm.datasets.geotiff import GeoTiffScenes
+        from geomm.datasets.maps.geotiff import GeoTiffScenes
         from geomm.registry import DATASETS
 
         @DATASETS.register_module()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geomm.chips.folder import Exported, prepare_folder
 from geomm.chips.options import ChipOptions
-from geomm.datasets.point_store import PointStore, open_store
+from geomm.datasets.clouds.store import PointStore, open_store
 from geomm.errors import DataError
 from geomm.inference.progress import Progress
 from geomm.io.las import LAS_ENDINGS, read_las_info

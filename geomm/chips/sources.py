@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.chips.options import IMAGE_FORMATS, OBJECT_FORMATS, ChipOptions
-from geomm.datasets.crop_source import Picture
-from geomm.datasets.geotiff import GeoTiffScenes
-from geomm.datasets.labels import Classes, LabelTable, choose_classes
-from geomm.datasets.object_targets import BoxTarget
-from geomm.datasets.object_windows import SceneObjects, shown_in
-from geomm.datasets.pairs import Everywhere
-from geomm.datasets.scene_files import OpenScene, Paths, open_scenes
-from geomm.datasets.targets import MaskTarget
+from geomm.datasets.maps.geotiff import GeoTiffScenes
+from geomm.datasets.maps.labels import Classes, LabelTable, choose_classes
+from geomm.datasets.maps.pairs import Everywhere
+from geomm.datasets.maps.scene_files import OpenScene, Paths, open_scenes
+from geomm.datasets.maps.targets import MaskTarget, PixelTarget
+from geomm.datasets.objects.targets import BoxTarget
+from geomm.datasets.objects.windows import SceneObjects, shown_in
+from geomm.datasets.pictures.source import Picture
 from geomm.errors import DataError
 from geomm.io.object_files import valid_area
 from geomm.io.object_labels import ObjectLabels
@@ -148,11 +148,10 @@ def _target(dataset: Mapping[str, Any], format: str) -> Any:
     return MaskTarget(**{key: dataset[key] for key in keys})
 
 
-class _ImageryTarget:
+class _ImageryTarget(PixelTarget):
     """No labels; where labels are named, they are a second raster of the same ground."""
 
     labelled = False
-    unit = "px"
 
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
         def place(scene: str, file: str) -> OpenScene:

@@ -1,17 +1,17 @@
 """Sources of training data, one file a source or format."""
 
 from geomm.datasets.chips import Chips
-from geomm.datasets.class_folders import Folders
-from geomm.datasets.coco import CocoChips
-from geomm.datasets.footprints import Footprints
-from geomm.datasets.geotiff import GeoTiffScenes
-from geomm.datasets.las import LasClouds
+from geomm.datasets.clouds.las import LasClouds
+from geomm.datasets.clouds.pctd import PctdClouds
+from geomm.datasets.maps.geotiff import GeoTiffScenes
 from geomm.datasets.no_data import NoData
-from geomm.datasets.pctd import PctdClouds
-from geomm.datasets.table import Table
-from geomm.datasets.text import TextDocuments
-from geomm.datasets.voc import VocChips
-from geomm.datasets.yolo import YoloChips
+from geomm.datasets.objects.coco import CocoChips
+from geomm.datasets.objects.voc import VocChips
+from geomm.datasets.objects.yolo import YoloChips
+from geomm.datasets.pictures.folders import Folders
+from geomm.datasets.pictures.footprints import Footprints
+from geomm.datasets.tables.source import Table
+from geomm.datasets.texts.source import TextDocuments
 
 __all__ = [
     "Chips",

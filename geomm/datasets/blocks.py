@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.datasets.labels import SceneLabels
+from geomm.datasets.maps.labels import SceneLabels
 from geomm.datasets.moments import combine_moments, merge_moments, moments_of
 from geomm.errors import DataError
 from geomm.io.raster import RasterReader

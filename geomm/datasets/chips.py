@@ -8,15 +8,15 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from geomm.datasets.crop_source import LabelTarget
-from geomm.datasets.export_tiles import tiles_as_scenes
-from geomm.datasets.geotiff import GeoTiffScenes
-from geomm.datasets.labels import Classes
-from geomm.datasets.named_chips import NamedChips
-from geomm.datasets.object_chips import ExportedObjects
-from geomm.datasets.object_targets import BoxTarget
-from geomm.datasets.pixel_chips import PixelChips
-from geomm.datasets.targets import FinerTarget
+from geomm.datasets.maps.chips import PixelChips
+from geomm.datasets.maps.export_tiles import tiles_as_scenes
+from geomm.datasets.maps.geotiff import GeoTiffScenes
+from geomm.datasets.maps.labels import Classes
+from geomm.datasets.maps.targets import FinerTarget
+from geomm.datasets.objects.chips import ExportedObjects
+from geomm.datasets.objects.targets import BoxTarget
+from geomm.datasets.pictures.chips import NamedChips
+from geomm.datasets.pictures.source import LabelTarget
 from geomm.registry import DATASETS
 from geomm.structures import RasterSample, RasterSpec
 

@@ -1,17 +1,17 @@
 """Streaming inference: reader, tiles, batches, model, merger, writer."""
 
+from geomm.inference.clouds.options import PointOptions
+from geomm.inference.clouds.predict import predict_clouds
 from geomm.inference.executor import LocalExecutor
-from geomm.inference.object_options import ObjectOptions
-from geomm.inference.object_truth import judge_objects
-from geomm.inference.objects import predict_objects
+from geomm.inference.maps.predict import predict_rasters
+from geomm.inference.maps.products import ClassMap, FinerScene, MapProducts, ValueMap
+from geomm.inference.objects.options import ObjectOptions
+from geomm.inference.objects.predict import predict_objects
+from geomm.inference.objects.truth import judge_objects
 from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, RasterOptions
-from geomm.inference.point_options import PointOptions
-from geomm.inference.points import predict_clouds
-from geomm.inference.predict import predict_rasters
-from geomm.inference.products import ClassMap, FinerScene, MapProducts, ValueMap
 from geomm.inference.report import PredictionReport, predict_each
-from geomm.inference.tracker import FrameTracker
-from geomm.inference.video import predict_videos
+from geomm.inference.videos.predict import predict_videos
+from geomm.inference.videos.tracker import FrameTracker
 
 __all__ = [
     "ClassMap",

@@ -10,7 +10,7 @@ import numpy as np
 
 from geomm.errors import DataError
 from geomm.inference.inputs import find_inputs
-from geomm.inference.object_options import LAYER_ENDINGS
+from geomm.inference.objects.options import LAYER_ENDINGS
 from geomm.io.cog import is_map
 from geomm.io.object_layer import is_object_layer
 from geomm.io.paths import expand

@@ -43,7 +43,7 @@ def load_framework(scope: str) -> None:
             # Deprecations inside the frameworks are not the user's to mend.
             warnings.simplefilter("ignore")
             if scope == "mmagic":
-                from geomm.models import mmagic_bridge
+                from geomm.models.maps import mmagic_bridge
 
                 mmagic_bridge.load()
             else:

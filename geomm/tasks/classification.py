@@ -59,14 +59,14 @@ class Classification(RasterTask):
         self.mixup, self.oversample, self.multi_label = mixup, oversample, multi_label
 
     def build_source(self, config: Mapping[str, Any]) -> Any:
-        from geomm.datasets.crop_source import LabelTarget
+        from geomm.datasets.pictures.source import LabelTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
         target = LabelTarget(self.multi_label, self.oversample)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
     def build_model(self, config: Mapping[str, Any], spec: ClassificationSpec) -> BaseModel:
-        from geomm.models.classifier import Classifier
+        from geomm.models.pictures.classifier import Classifier
 
         return Classifier(
             backbone=config.get("backbone"),
@@ -123,7 +123,8 @@ class Classification(RasterTask):
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.classify import classify_features, classify_images
+        from geomm.inference.pictures.features import classify_features
+        from geomm.inference.pictures.images import classify_images
 
         classify = classify_images if options.features is None else classify_features
         return classify(inputs, output, score=model.predict_classes, spec=spec, options=options)

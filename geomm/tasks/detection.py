@@ -55,14 +55,14 @@ class Detection(RasterTask):
         self.score_threshold = score_threshold
 
     def build_source(self, config: Mapping[str, Any]) -> Any:
-        from geomm.datasets.object_targets import BoxTarget
+        from geomm.datasets.objects.targets import BoxTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
         target = BoxTarget.of(dataset, masks=self.masked)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        from geomm.datasets.collate_objects import collate_objects
+        from geomm.datasets.objects.collate import collate_objects
 
         return collate_objects(samples)
 
@@ -73,9 +73,9 @@ class Detection(RasterTask):
         return [DetectionMetric(classes=names, masks=self.masked, score_threshold=self.score_threshold)]
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
-        from geomm.models.detector import Detector
         from geomm.models.external import is_external
-        from geomm.models.external_detector import ExternalDetector
+        from geomm.models.objects.detector import Detector
+        from geomm.models.objects.external import ExternalDetector
 
         backbone, head = config.get("backbone"), config["head"]
         if is_external(head, backbone):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from geomm.inference import PredictionReport
     from geomm.inference.inputs import Inputs
-    from geomm.inference.text import TextOptions
+    from geomm.inference.texts.predict import TextOptions
 
 
 @TASKS.register_module()
@@ -95,7 +95,7 @@ class Ner(Task):
         return drawn
 
     def inference_options(self, model: Any, spec: TextSpec, given: Mapping[str, Any]) -> TextOptions:
-        from geomm.inference.text import TextOptions
+        from geomm.inference.texts.predict import TextOptions
 
         return TextOptions(**given)
 
@@ -109,7 +109,7 @@ class Ner(Task):
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.text import predict_texts
+        from geomm.inference.texts.predict import predict_texts
 
         return predict_texts(inputs, output, model=model, spec=spec, options=options, model_id=model_id)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from geomm.inference import PointOptions, PredictionReport
     from geomm.inference.inputs import Inputs
-    from geomm.models.neighbours import PyramidPlan
+    from geomm.models.clouds.neighbours import PyramidPlan
 
 
 @TASKS.register_module()
@@ -58,7 +58,7 @@ class PointCloud(Task):
         self._plan: PyramidPlan | None = None
 
     def build_model(self, config: Mapping[str, Any], spec: PointSpec) -> BaseModel:
-        from geomm.models.point_segmentor import PointSegmentor
+        from geomm.models.clouds.segmentor import PointSegmentor
 
         model = PointSegmentor(head=dict(config["head"]), loss=config.get("loss"), spec=spec)
         device = str((config.get("runtime") or {}).get("device", "auto"))
@@ -75,7 +75,7 @@ class PointCloud(Task):
         return bool(torch.cuda.is_available())
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        from geomm.datasets.collate_points import collate_points
+        from geomm.datasets.clouds.collate import collate_points
 
         if self._plan is None:
             return collate_points(samples)
@@ -170,6 +170,6 @@ class PointCloud(Task):
 
 
 def _find(xyz: Sequence[Any], *, plan: PyramidPlan) -> dict[str, Any]:
-    from geomm.models.neighbours import build_pyramid
+    from geomm.models.clouds.neighbours import build_pyramid
 
     return build_pyramid(xyz, plan).to_dict()

@@ -50,7 +50,7 @@ class Segmentation(RasterTask):
         self.mixup = mixup
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
-        from geomm.models.segmentor import Segmentor
+        from geomm.models.maps.segmentor import Segmentor
 
         return Segmentor(
             backbone=config.get("backbone"),

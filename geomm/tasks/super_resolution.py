@@ -51,15 +51,15 @@ class SuperResolution(RasterTask):
         self.degrade = degrade or {"downsample": {"type": "Downsample"}}
 
     def build_source(self, config: Mapping[str, Any]) -> Any:
-        from geomm.datasets.targets import FinerTarget
+        from geomm.datasets.maps.targets import FinerTarget
 
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
         target = FinerTarget(scale=int(config["head"]["scale"]), degrade=self.degrade)
         return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
-        from geomm.models.adversarial import AdversarialSuperResolver
-        from geomm.models.super_resolver import SuperResolver
+        from geomm.models.maps.adversarial import AdversarialSuperResolver
+        from geomm.models.maps.super_resolver import SuperResolver
 
         head = dict(config["head"])
         kind = AdversarialSuperResolver if head.get("adversarial") else SuperResolver

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from geomm.inference import PredictionReport
     from geomm.inference.inputs import Inputs
-    from geomm.inference.table_options import TabularOptions
+    from geomm.inference.tables.options import TabularOptions
 
 #: What ``monitor: auto`` looks at, and which way is better.
 _MONITORS = {
@@ -63,7 +63,7 @@ class Tabular(Task):
 
     def build_source(self, config: Mapping[str, Any]) -> Any:
         if config["head"].get("estimator"):
-            from geomm.models.estimators import build_estimator
+            from geomm.models.tables.estimators import build_estimator
 
             # A wrong name is said before any data is read.
             build_estimator(config["head"]["estimator"], config["head"].get("kwargs") or {}, seed=None)
@@ -82,7 +82,7 @@ class Tabular(Task):
 
     def _built(self, head: Mapping[str, Any], spec: TableSpec) -> Any:
         from geomm.models.external import is_external
-        from geomm.models.external_table import ExternalTable
+        from geomm.models.tables.external import ExternalTable
 
         if is_external(head, None):
             return ExternalTable(head=head, spec=spec)
@@ -90,7 +90,7 @@ class Tabular(Task):
 
     def _estimator_is_probable(self, head: Mapping[str, Any]) -> bool:
         from geomm.errors import GeommError
-        from geomm.models.estimators import TRUSTED, build_estimator
+        from geomm.models.tables.estimators import TRUSTED, build_estimator
 
         if not str(head["estimator"]).startswith(TRUSTED):
             return True
@@ -101,7 +101,7 @@ class Tabular(Task):
         return hasattr(estimator, "predict_proba")
 
     def collate(self, samples: Any) -> dict[str, Any]:
-        from geomm.datasets.table_batches import collate_rows
+        from geomm.datasets.tables.collate import collate_rows
 
         return collate_rows(samples)
 
@@ -129,7 +129,7 @@ class Tabular(Task):
         return draw_table_figures(run)
 
     def inference_options(self, model: Any, spec: TableSpec, given: Mapping[str, Any]) -> TabularOptions:
-        from geomm.inference.table_options import TabularOptions
+        from geomm.inference.tables.options import TabularOptions
 
         return TabularOptions(**given)
 
@@ -143,8 +143,8 @@ class Tabular(Task):
         *,
         model_id: str,
     ) -> PredictionReport:
-        from geomm.inference.table_rasters import are_rasters, predict_stack
-        from geomm.inference.tables import predict_tables
+        from geomm.inference.tables.predict import predict_tables
+        from geomm.inference.tables.rasters import are_rasters, predict_stack
 
         if are_rasters(inputs):
             return predict_stack(inputs, output, model=model, spec=spec, options=options, model_id=model_id)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from geomm.datasets.crops import CropDataset, read_crop
+from geomm.datasets.pictures.crops import CropDataset, read_crop
 from geomm.io.raster import RasterReader
 from geomm.metrics.labels import THRESHOLD, LabelMetric
 from geomm.structures import ClassificationSpec

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from geomm.chips import export_chips
 from geomm.chips.options import ChipOptions
-from geomm.datasets.pctd import PctdClouds
+from geomm.datasets.clouds.pctd import PctdClouds
 from geomm.io.detect import detect
 from geomm.io.las import read_chunks
 from geomm.io.pctd import open_pctd

@@ -12,7 +12,7 @@ import shapely
 from geomm.chips import export_chips
 from geomm.chips.options import ChipOptions
 from geomm.chips.sources import starts
-from geomm.datasets.export_tiles import tiles_as_scenes
+from geomm.datasets.maps.export_tiles import tiles_as_scenes
 from geomm.errors import DataError
 from tests.chips.scenes import CRS, GSD, LEFT, TOP, dataset, window_of, write_town
 from tests.datasets.common import write

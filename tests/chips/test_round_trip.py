@@ -10,10 +10,10 @@ from rasterio.features import rasterize
 from geomm.chips import export_chips
 from geomm.chips.options import ChipOptions
 from geomm.datasets.chips import Chips
-from geomm.datasets.coco import CocoChips
-from geomm.datasets.named_chips import NamedChips
-from geomm.datasets.object_chips import ExportedObjects
-from geomm.datasets.yolo import YoloChips
+from geomm.datasets.objects.chips import ExportedObjects
+from geomm.datasets.objects.coco import CocoChips
+from geomm.datasets.objects.yolo import YoloChips
+from geomm.datasets.pictures.chips import NamedChips
 from geomm.errors import DataError
 from geomm.io.detect import detect
 from geomm.io.object_labels import Problems

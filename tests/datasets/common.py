@@ -3,7 +3,7 @@
 import numpy as np
 from shapely import box
 
-from geomm.datasets.geotiff import GeoTiffScenes
+from geomm.datasets.maps.geotiff import GeoTiffScenes
 from geomm.structures import IGNORE_INDEX
 from tests.io.common import CRS, GSD, grid, layer, noise, place, write
 

@@ -12,7 +12,7 @@ from geomm.datasets.blocks import (
     scan_key,
     scan_scene,
 )
-from geomm.datasets.labels import make_table, open_labels
+from geomm.datasets.maps.labels import make_table, open_labels
 from geomm.errors import DataError
 from geomm.io.raster import RasterReader
 from tests.datasets.common import layer, write

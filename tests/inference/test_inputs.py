@@ -6,7 +6,7 @@ import pytest
 
 from geomm.errors import DataError
 from geomm.inference.inputs import find_inputs
-from geomm.inference.text_output import is_own_table
+from geomm.inference.texts.output import is_own_table
 from geomm.io.documents import DOCUMENT_ENDINGS
 from geomm.io.paths import expand
 from geomm.io.table_stream import has_columns

@@ -8,8 +8,8 @@ import torch
 from geomm.config.compose import compose, hydra_session
 from geomm.errors import ConfigError, GeommError
 from geomm.inference import ClassMapOptions, InferenceOptions, RasterOptions
-from geomm.inference.table_options import TabularOptions
-from geomm.inference.text import TextOptions
+from geomm.inference.tables.options import TabularOptions
+from geomm.inference.texts.predict import TextOptions
 
 
 @pytest.mark.parametrize("window, tile", [(16, 256), (128, 256), (200, 400), (900, 1024)])

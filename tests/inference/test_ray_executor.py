@@ -11,8 +11,8 @@ from geomm.errors import ConfigError, GeommError
 from geomm.inference import ClassMap, ClassMapOptions, predict_rasters
 from geomm.inference.executor import build_executor
 from tests.inference.conftest import noise, pointwise, write_scene
-from tests.inference.objects import Truth, disjoint_boxes, numbered_scene
-from tests.inference.objects import run as find
+from tests.inference.truth import Truth, disjoint_boxes, numbered_scene
+from tests.inference.truth import run as find
 
 ray = pytest.importorskip("ray")
 SMALL = {"tile_px": 32, "overlap_px": 20, "device": "cpu", "preview": False, "progress": False}

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from geomm.config.compose import compose, config_dir, hydra_session, resolve
-from geomm.models.segmentor import Segmentor
+from geomm.models.maps.segmentor import Segmentor
 from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
 
 

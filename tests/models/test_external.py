@@ -8,16 +8,16 @@ from torch import nn
 import geomm
 from geomm.config.check import check
 from geomm.errors import ConfigError, GeommError
-from geomm.models.classifier import Classifier
 from geomm.models.external import is_external
-from geomm.models.external_detector import ExternalDetector
-from geomm.models.external_table import ExternalTable
-from geomm.models.segmentor import Segmentor
+from geomm.models.maps.segmentor import Segmentor
+from geomm.models.objects.external import ExternalDetector
+from geomm.models.pictures.classifier import Classifier
+from geomm.models.tables.external import ExternalTable
 from geomm.plugins import load_plugins
 from geomm.structures import IGNORE_INDEX, ClassificationSpec, Objects
 from geomm.transforms.table import Encoded
 from tests.models.common import composed, make_batch, make_spec
-from tests.models.test_fully_connected import CLASSES, REGRESSION, rows
+from tests.models.tables.test_fully_connected import CLASSES, REGRESSION, rows
 
 
 @geomm.extend("segmentation")

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from geomm.errors import DependencyError
-from geomm.models import frameworks, mmagic_bridge
+from geomm.models import frameworks
+from geomm.models.maps import mmagic_bridge
 from geomm.registry import MODELS, get
 
 

@@ -9,9 +9,9 @@ from torch import nn
 import geomm
 from geomm.config.check import check
 from geomm.errors import ConfigError, GeommError
-from geomm.models.external_detector import ExternalDetector
+from geomm.models.maps.segmentor import Segmentor
 from geomm.models.model_extension import has_methods, task_of
-from geomm.models.segmentor import Segmentor
+from geomm.models.objects.external import ExternalDetector
 from geomm.packaging import load_package
 from geomm.plugins import load_plugins
 from geomm.structures import IGNORE_INDEX, BandStatistics, Objects

@@ -51,7 +51,7 @@ def test_a_model_of_one_input_size_takes_any(name):
 
 
 def test_a_rigid_model_segments_any_size():
-    from geomm.models.segmentor import Segmentor
+    from geomm.models.maps.segmentor import Segmentor
     from tests.models.common import composed, make_batch, make_spec
 
     config = composed("backbone=timm", "backbone.name=levit_128s")

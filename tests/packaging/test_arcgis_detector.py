@@ -12,7 +12,7 @@ from geomm.packaging import save_package
 from geomm.structures import Objects
 from geomm.tasks import Detection, InstanceSegmentation
 from tests.models.common import composed, make_spec
-from tests.models.test_detector import LIGHT
+from tests.models.objects.test_detector import LIGHT
 
 METRICS = {"val": {"AP50": 0.5}, "parameters": 10, "seconds": 1.0, "lr": 1e-3}
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from scipy.ndimage import find_objects, label
 
-from geomm.datasets.crops import read_crop, whole_image
+from geomm.datasets.pictures.crops import read_crop, whole_image
 from geomm.packaging import save_package
 from geomm.structures import ClassificationSpec, Objects
 from geomm.tasks import Classification, Detection
 from tests.datasets.common import write
 from tests.models.common import composed, make_spec
-from tests.models.test_detector import LIGHT
+from tests.models.objects.test_detector import LIGHT
 from tests.packaging import host
 from tests.packaging.test_package import model, package, spec  # noqa: F401
 

@@ -252,7 +252,7 @@ def test_an_unknown_option_of_predict_names_the_nearest(package):
 
 
 def test_what_a_model_needs_beside_its_weights_travels_with_it(tmp_path, package, monkeypatch):
-    from geomm.models.segmentor import Segmentor
+    from geomm.models.maps.segmentor import Segmentor
 
     taken = []
     monkeypatch.setattr(Segmentor, "package_files", lambda self: {"words/list.txt": b"a b"}, raising=False)

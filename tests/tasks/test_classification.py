@@ -13,9 +13,9 @@ from PIL import Image
 
 import geomm
 from geomm.errors import ConfigError, DependencyError, GeommError
-from geomm.inference.classify import free_prefix
+from geomm.inference.pictures.steps import free_prefix
 from geomm.packaging import export as exporting
-from tests.datasets.pictures import class_folders, export, picture, scene_with_features
+from tests.datasets.drawn import class_folders, export, picture, scene_with_features
 
 SHORT = [
     "task=classification", "backbone=timm", "backbone.name=resnet10t", "schedule.epochs=6",

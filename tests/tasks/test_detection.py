@@ -9,7 +9,7 @@ import torch
 import geomm
 from geomm.errors import ConfigError, GeommError
 from geomm.samples.texture import write_raster
-from tests.models.test_detector import LIGHT
+from tests.models.objects.test_detector import LIGHT
 
 EDGE_PX = 14
 

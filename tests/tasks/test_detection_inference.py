@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from geomm.config.options import inference_options
 from geomm.structures import BandStatistics, RasterSpec, make_classes
-from tests.inference.test_video import write_clip
+from tests.inference.videos.test_predict import write_clip
 
 
 @pytest.fixture

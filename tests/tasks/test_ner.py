@@ -152,7 +152,7 @@ def test_a_transformer_trains_and_its_package_stands_alone(labelled, tmp_path, m
         f"work_dir={tmp_path / 'run'}",
     ]
     package = geomm.train(options)
-    monkeypatch.setattr("geomm.models.text_transformer.encoder_folder", lambda name: None)
+    monkeypatch.setattr("geomm.models.texts.transformer.encoder_folder", lambda name: None)
     loaded = geomm.load(package.path)
     words = ["A theft in Spokane .".split()]
     torch.testing.assert_close(loaded.model(words, [[]]), package.model(words, [[]]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomm.datasets.columns import fit_column
+from geomm.datasets.tables.columns import fit_column
 from geomm.errors import DataError
 from geomm.transforms.columns import DATE_PARTS, MISSING, UNSEEN, Column, date_parts, to_numbers, to_text
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomm.datasets.columns import fit_column
-from geomm.datasets.table_targets import fit_classes, fit_target
+from geomm.datasets.tables.columns import fit_column
+from geomm.datasets.tables.targets import fit_classes, fit_target
 from geomm.errors import ConfigError, DataError
 from geomm.transforms.table import RasterVariable, Surroundings, TableSpec
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geomm.datasets.tag_schemes import spans_to_tags
+from geomm.datasets.texts.tag_schemes import spans_to_tags
 from geomm.errors import ConfigError
 from geomm.text import Document, Entity, biluo_spans
 from geomm.transforms import tokens as module

@@ -24,8 +24,8 @@ from geomm.config.compose import hydra_session
 from geomm.datasets.sampling import EpochSampler
 from geomm.engine.runner import one_cycle
 from geomm.metrics.detection import DetectionMetric
-from geomm.models.detector_wiring import published_folder
 from geomm.models.frameworks import load_framework
+from geomm.models.objects.wiring import published_folder
 from geomm.registry import TASKS, build
 from geomm.samples import make
 from geomm.structures import Objects

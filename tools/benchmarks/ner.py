@@ -134,7 +134,7 @@ def speeds(args, folder):
             model.train_step(task.collate([windows[i] for i in order[at : at + size]]), wrapper)
 
     def find_geomm():
-        from geomm.inference.text import _Group, _join, _predict
+        from geomm.inference.texts.predict import _Group, _join, _predict
         from geomm.transforms.tokens import overlapping_windows
 
         model.eval()

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from geomm.io.las_create import create_las
-from geomm.models.neighbours import PyramidPlan, Search, build_pyramid
-from geomm.models.pointcnn import XConv
+from geomm.models.clouds.neighbours import PyramidPlan, Search, build_pyramid
+from geomm.models.clouds.pointcnn import XConv
 from tools.benchmarks.contestants.peak import peak_mb  # noqa: F401 - the processes measured call it
 
 
@@ -118,7 +118,7 @@ def make_cloud(path, points, density=20.0):
 
 
 def make_model(tiny):
-    from geomm.models.point_segmentor import PointSegmentor
+    from geomm.models.clouds.segmentor import PointSegmentor
     from geomm.points import PointSpec
     from geomm.structures import BandStatistics, make_classes
 
@@ -141,8 +141,8 @@ def run_inference(cloud, folder, *, tiny=False):
     """Classify a cloud; return seconds in all, seconds in the network, and points."""
     from functools import partial
 
-    from geomm.datasets.collate_points import collate_points
-    from geomm.inference.points import PointOptions, predict_clouds
+    from geomm.datasets.clouds.collate import collate_points
+    from geomm.inference.clouds.predict import PointOptions, predict_clouds
 
     model, spec = make_model(tiny)
     inside = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import geomm
-from geomm.datasets.point_store import open_store
+from geomm.datasets.clouds.store import open_store
 from geomm.io.las import read_chunks
 from geomm.metrics.confusion import count_confusion, summarise
 from geomm.points import FEATURE_GROUPS

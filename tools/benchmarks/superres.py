@@ -165,7 +165,7 @@ def make_scene(folder, edge):
 
 
 def make_model(head, scale, sizes=()):
-    from geomm.models.super_resolver import SuperResolver
+    from geomm.models.maps.super_resolver import SuperResolver
     from geomm.structures import BandStatistics, RasterSpec
 
     with hydra_session():

@@ -153,7 +153,7 @@ def random_rows(rows, columns, seed=0):
 
 def table_of(inputs, truth):
     """Return a source's part and spec of arrays, as the dataset makes them."""
-    from geomm.datasets.table import TableRows
+    from geomm.datasets.tables.source import TableRows
     from geomm.transforms.columns import Column
     from geomm.transforms.table import Encoded, TableSpec, Target
 
@@ -338,9 +338,9 @@ def raster(args):
     import rasterio
     import torch
 
-    from geomm.inference.table_options import TabularOptions
-    from geomm.inference.table_rasters import pixel_score, predict_stack
-    from geomm.models.fully_connected import FullyConnected
+    from geomm.inference.tables.options import TabularOptions
+    from geomm.inference.tables.rasters import pixel_score, predict_stack
+    from geomm.models.tables.fully_connected import FullyConnected
 
     torch.set_num_threads(args.threads)
     rng = np.random.default_rng(0)

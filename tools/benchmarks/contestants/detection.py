@@ -160,8 +160,8 @@ def run_supervision(task: dict[str, Any]) -> tuple[Seconds, int]:
 
 def run_merge(task: dict[str, Any]) -> tuple[Seconds, int]:
     """Time geomm's merging alone, of as many boxes as ``count`` says, in rows of tiles."""
-    from geomm.inference.candidates import Candidates
-    from geomm.inference.object_merge import ObjectMerger
+    from geomm.inference.objects.candidates import Candidates
+    from geomm.inference.objects.merge import ObjectMerger
 
     tile, stride = task["tile_px"], task["tile_px"] - task["overlap_px"]
     boxes, labels, scores = answer(tile)

@@ -1,0 +1,1 @@
+"""Scenes and chips with a class, or finer pixels, a pixel."""

@@ -1,0 +1,1 @@
+"""Scenes and chips with objects."""

@@ -1,0 +1,55 @@
+"""COCO: images beside one json of boxes, polygons or run-length encoded masks."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from geomm.datasets.objects.chips import ChipFolder, ObjectChips, ReadLabels, known_labels, list_images
+from geomm.errors import DataError
+from geomm.io.coco import read_coco
+from geomm.io.object_labels import Problems
+from geomm.io.sniff import is_coco
+from geomm.registry import DATASETS
+
+
+@DATASETS.register_module()
+class CocoChips(ObjectChips):
+    """Images with a json in COCO's form; ``iscrowd`` objects are neither learnt nor counted.
+
+    Args:
+      annotations: the json; None for the only one of COCO's form below ``root``.
+      options: of ``ObjectChips``; ``root`` is the folder of the images, searched in depth.
+    """
+
+    def __init__(self, *, annotations: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.annotations = annotations
+
+    def read_folder(self, problems: Problems) -> ChipFolder:
+        images = {path.name: path for path in list_images(self.root)}
+        file = read_coco(self._json(), problems)
+        chips: list[tuple[Path, ReadLabels]] = []
+        for name, labels in file.labels.items():
+            path = self.root / name
+            path = path if path.is_file() else images.get(Path(name).name, path)
+            if not path.is_file():
+                problems.tell(
+                    "labels of a missing image", f"{labels.path}: image {name} is not below {self.root}"
+                )
+            else:
+                chips.append((path, partial(known_labels, labels)))
+        # Categories are names already; their numbers become the classes' values.
+        return ChipFolder(chips, file.classes, map_space=self.map_space)
+
+    def _json(self) -> Path:
+        if self.annotations is not None:
+            return Path(self.annotations)
+        found = [path for path in sorted(self.root.rglob("*.json")) if is_coco(path)]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(path.name for path in found[:5]) or "none"
+        raise DataError(
+            f"{self.root}: expected one json of COCO's form, found {names}; name dataset.annotations"
+        )

@@ -1,0 +1,305 @@
+"""Objects as what windows of scenes are to teach."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geomm.datasets.maps.labels import Classes, LabelTable, choose_classes, is_vector
+from geomm.datasets.maps.scene_files import OpenScene, Paths, open_scenes
+from geomm.datasets.maps.windows import Change, RandomWindows
+from geomm.datasets.objects.windows import JudgeObjects, LearnObjects, ObjectWindows, SceneObjects, margin_px
+from geomm.errors import DataError
+from geomm.io.coco import CocoFile, read_coco
+from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
+from geomm.io.object_labels import ObjectLabels, Problems
+from geomm.io.paths import VECTOR_ENDINGS, expand
+from geomm.io.raster import RasterReader
+from geomm.io.raster_info import RasterInfo
+from geomm.io.sniff import is_coco
+from geomm.io.vector import VectorLabels, layer_classes
+from geomm.structures import MAX_CLASSES, ClassSpec, RasterSpec
+from geomm.transforms.compose import Compose
+
+_LOG = logging.getLogger("geomm")
+#: What objects are called that no file names.
+ONLY_OBJECT = "object"
+#: Label files of objects.
+_ENDINGS = (*VECTOR_ENDINGS, ".csv", ".xml")
+#: Label files that are looked for beside a scene, in this order.
+_BESIDE = (".xml", ".csv", ".gpkg", ".geojson", ".json", ".shp", ".fgb")
+#: The class of pixels that are no object's middle; only counted, never taught.
+_NOTHING = ClassSpec(0, "ground without objects", (225, 225, 220))
+
+
+class BoxTarget:
+    """Boxes, or outlines, of objects.
+
+    Args:
+      label_field: attribute of a vector layer with the class; without it all its features are one class.
+      classes: None for what the labels hold; names; or {value: name}, values that share a name being
+        grouped.
+      min_visible: an object is ignored in a training window that shows less than this share of its area.
+      empty_share: share of training windows without an object.
+      masks: samples carry each object's pixels; without, an object is its box.
+    """
+
+    labelled = True
+    #: What a class is counted in.
+    unit = "objects"
+
+    def __init__(
+        self,
+        *,
+        label_field: str | None = None,
+        classes: Classes = None,
+        min_visible: float = 0.5,
+        empty_share: float = 0.1,
+        masks: bool = False,
+    ) -> None:
+        self.label_field, self.classes = label_field, classes
+        self.min_visible, self.empty_share, self.masks = min_visible, empty_share, masks
+        self.object_px: tuple[float, float] | None = None
+        self._edges = np.zeros(0)
+
+    @classmethod
+    def of(cls, dataset: Mapping[str, Any], *, masks: bool) -> BoxTarget:
+        """Return the target that a dataset's config describes."""
+        keys = ("label_field", "classes", "min_visible", "empty_share")
+        return cls(masks=masks, **{key: dataset[key] for key in keys if key in dataset})
+
+    def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
+        problems = Problems(skip_errors)
+
+        def place(scene: str, file: str) -> OpenScene:
+            reader = RasterReader(scene)
+            found = self._read(file or _beside(scene), reader.info, problems)
+            return OpenScene(reader, SceneObjects(objects=found, masks=self.masks), role)
+
+        opened = open_scenes(images, labels, place, skip_errors=skip_errors, endings=_ENDINGS)
+        for file in [] if labels is None else expand(labels, _ENDINGS):
+            _tell_missing(file, [scene.reader.info.path for scene in opened])
+        problems.sum_up("labels")
+        return opened
+
+    def _read(self, file: str, scene: RasterInfo, problems: Problems) -> ObjectLabels:
+        """Return the objects of a scene, in its pixels."""
+        ending = Path(file).suffix.lower()
+        if ending == ".csv":
+            found = labels_of_image(_csv(file), scene.path, file)
+        elif ending == ".xml":
+            found = read_voc(file)
+        elif ending == ".json" and is_coco(file):
+            found = labels_of_image(_coco(file, problems.skip).labels, scene.path, file)
+        elif is_vector(file):
+            found = _of_layer(VectorLabels.open(file, scene, label_field=self.label_field))
+        else:
+            raise DataError(
+                f"{file}: labels of objects are a vector layer, a csv of pixel boxes, PASCAL VOC xml or COCO "
+                f"json, not a {ending or 'file without ending'}"
+            )
+        if ending in (".csv", ".xml", ".json") and found.size not in (None, (scene.width, scene.height)):
+            problems.tell(
+                "labels of another size",
+                f"{file}: for an image of {found.size} px, {scene.path} has {scene.width} x {scene.height}",
+            )
+        kept = found.in_image(scene.width, scene.height, problems)
+        return kept if self.masks else kept.as_boxes()
+
+    def settle(self, scenes: Sequence[OpenScene], cache: Path, *, skip_errors: bool) -> LabelTable:
+        placed = [scene.labels for scene in scenes if isinstance(scene.labels, SceneObjects)]
+        found = [item.objects for item in placed if item.objects is not None]
+        problems = Problems(skip_errors)
+        specs, index_of, known = self.settle_classes(found, problems)
+        problems.sum_up("labels")
+        table = LabelTable((*specs, _NOTHING), None, index_of, {})
+        for item, objects in zip(placed, known, strict=True):
+            item.objects, item.table = objects, table
+        return table
+
+    def settle_classes(
+        self,
+        labels: Sequence[ObjectLabels],
+        problems: Problems,
+        *,
+        names: Mapping[int, str] | None = None,
+    ) -> tuple[tuple[ClassSpec, ...], dict[str, int], list[ObjectLabels]]:
+        """Settle the classes of all images.
+
+        Args:
+          labels: of every image.
+          problems: told of objects of a class that ``classes`` does not list, and of those without one.
+          names: what the files call values, by value.
+
+        Returns:
+          The classes, the index of each name in the labels, and the labels that are of a class.
+
+        Raises:
+          DataError: no object at all, a class without an object, or a problem that is to be raised.
+        """
+        # Where no file names a class, all objects are of one.
+        nameless = all(name is None for item in labels for name in item.names[~item.ignored])
+        known = [_name_all(item, _only(self.classes)) if nameless else item for item in labels]
+        if names:
+            known = [item.named({str(value): name for value, name in names.items()}) for item in known]
+        known = [self._of_known_classes(item, problems) for item in known]
+        found = layer_classes([item.names[~item.ignored] for item in known])
+        if not found:
+            raise DataError("the labels hold no object that can be used")
+        classes: Classes = self.classes
+        if classes is None and names:
+            classes = {value: name for value, name in names.items() if name in found}
+            classes |= {name: name for name in found if name not in names.values()}
+            unseen = [name for name in names.values() if name not in found]
+            if unseen:
+                _LOG.warning("no object of class %s in these labels", ", ".join(unseen))
+        specs, index_of = choose_classes(found, classes, "objects")
+        if len(specs) >= MAX_CLASSES:
+            raise DataError(f"{len(specs)} classes found; at most {MAX_CLASSES - 1} are possible")
+        self._measure(known)
+        # Regions that are ignored may be of no class; which they are given does not matter.
+        return specs, index_of, [_name_all(item, found[0]) for item in known]
+
+    def _of_known_classes(self, labels: ObjectLabels, problems: Problems) -> ObjectLabels:
+        """Leave out the objects without a class, and those whose class the user did not list."""
+        listed: set[str] | None = None
+        if isinstance(self.classes, Mapping):
+            listed = {str(key) for pair in self.classes.items() for key in pair}
+        elif self.classes is not None:
+            listed = {str(name) for name in self.classes}
+        keep = np.ones(len(labels), bool)
+        for number, (name, ignored) in enumerate(zip(labels.names, labels.ignored, strict=True)):
+            if name is None and not ignored:
+                problems.note("object without a class, left out", 1)
+                keep[number] = False
+            elif name is not None and listed is not None and str(name) not in listed:
+                keep[number] = False
+                problems.tell(
+                    "object of a class that is not listed",
+                    f"{labels.path}: class {name!r} is not in dataset.classes ({', '.join(sorted(listed))})",
+                )
+        return labels if keep.all() else labels[keep]
+
+    def _measure(self, labels: Sequence[ObjectLabels]) -> None:
+        boxes = np.concatenate([item.boxes[~item.ignored] for item in labels])
+        edges = boxes[:, 2:] - boxes[:, :2]
+        self._edges = edges.max(1)
+        small, large = np.percentile(np.sqrt(edges.prod(1)), [5, 95])
+        self.object_px = (round(float(small), 2), round(float(large), 2))
+
+    def describe(self, spec: RasterSpec) -> RasterSpec:
+        assert spec.class_pixels is not None
+        return replace(
+            spec,
+            classes=tuple(item for item in spec.classes if item is not _NOTHING),
+            class_pixels=spec.class_pixels[: len([c for c in spec.classes if c is not _NOTHING])],
+            object_px=self.object_px,
+        )
+
+    def finish(self, augment: Compose, *, training: bool) -> Change:
+        return LearnObjects(augment, self.min_visible) if training else JudgeObjects()
+
+    @property
+    def train_windows(self) -> Callable[..., RandomWindows]:
+        return partial(ObjectWindows, empty_share=self.empty_share)
+
+    def cell_px(self, window_px: int) -> int:
+        return window_px - 2 * margin_px(self._edges, window_px)
+
+    def check_window(self, window_px: int) -> None:
+        """Any edge will do."""
+
+
+def _only(classes: Classes) -> str:
+    """Return the name of the one class there is."""
+    if not classes:
+        return ONLY_OBJECT
+    names = list(dict.fromkeys(classes.values() if isinstance(classes, Mapping) else classes))
+    if len(names) > 1:
+        raise DataError(
+            f"dataset.classes names {len(names)} classes, but the labels do not say which is whose; "
+            "say which attribute does (dataset.label_field)"
+        )
+    return str(names[0])
+
+
+def _name_all(labels: ObjectLabels, name: str) -> ObjectLabels:
+    """Return the labels with a name for the objects that have none."""
+    names = [name if own is None else own for own in labels.names]
+    return replace(labels, names=np.array([*names, None], object)[:-1])
+
+
+def _of_layer(layer: VectorLabels) -> ObjectLabels:
+    """Return the features of a layer that have an area as objects."""
+    import shapely
+
+    geometries = np.asarray(layer.geometries, object)
+    areal = np.array([item.geom_type in ("Polygon", "MultiPolygon") for item in geometries], bool)
+    if len(geometries) and not areal.any():
+        raise DataError(
+            f"{layer.path} holds no polygons but {geometries[0].geom_type}s; objects need boxes or outlines: "
+            "draw a margin around points (a buffer) first"
+        )
+    if not areal.all():
+        _LOG.warning("%s: %d features without an area left out", layer.path, int((~areal).sum()))
+    names = np.array([None] * len(geometries), object) if layer.names is None else layer.names
+    kept = areal & (shapely.area(geometries) > 0) if len(geometries) else areal
+    return ObjectLabels(layer.path, geometries[kept], names[kept], np.zeros(int(kept.sum()), bool))
+
+
+def _tell_missing(file: str, scenes: Sequence[str]) -> None:
+    """Say how many images that a file of several labels are not among the scenes."""
+    ending = Path(file).suffix.lower()
+    if ending == ".csv":
+        names = list(_csv(file))
+    elif ending == ".json" and is_coco(file):
+        names = list(_coco(file, True).labels)
+    else:
+        return
+    stems = {Path(scene).stem for scene in scenes}
+    missing = [name for name in names if name and Path(name).stem not in stems]
+    if missing:
+        _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
+
+
+def _csv(file: str) -> dict[str, ObjectLabels]:
+    return _read_csv(file, os.path.getmtime(file) if os.path.exists(file) else 0.0)
+
+
+@lru_cache(maxsize=4)
+def _read_csv(file: str, changed: float) -> dict[str, ObjectLabels]:
+    return read_pixel_csv(file)
+
+
+def _coco(file: str, skip: bool) -> CocoFile:
+    return _read_coco(file, os.path.getmtime(file), skip)
+
+
+@lru_cache(maxsize=4)
+def _read_coco(file: str, changed: float, skip: bool) -> CocoFile:
+    problems = Problems(skip)
+    found = read_coco(file, problems)
+    problems.sum_up(file)
+    return found
+
+
+def _beside(scene: str) -> str:
+    """Return the label file of a scene's name in its folder.
+
+    Raises:
+      DataError: there is none.
+    """
+    for ending in _BESIDE:
+        path = Path(scene).with_suffix(ending)
+        if path.is_file():
+            return str(path)
+    raise DataError(
+        f"dataset.labels: none given, and {Path(scene).stem}{'|'.join(_BESIDE[:4])} is not beside {scene}"
+    )

@@ -1,0 +1,1 @@
+"""Clouds to clouds with codes."""

@@ -1,0 +1,1 @@
+"""Scenes to maps of classes, values or finer pixels."""

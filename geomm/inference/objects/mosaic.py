@@ -1,0 +1,195 @@
+"""Scenes that lie beside and over each other on the map, as one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.errors import DataError
+from geomm.inference.objects.candidates import Candidates, join, load
+from geomm.inference.objects.job import ObjectJob
+from geomm.inference.objects.merge import ObjectMerger, cut_sides
+from geomm.inference.objects.options import ObjectOptions
+from geomm.io.raster import RasterInfo, read_info, same_crs
+from geomm.structures import Georeference
+
+_LIKE_PX = 1.02
+
+
+def fits_together(scenes: Sequence[str]) -> str | None:
+    """Return why scenes cannot be merged on one grid, None if they can.
+
+    Those that cannot be read do not count: they fail on their own.
+    """
+    infos = [info for info in map(_info, scenes) if info is not None]
+    if not infos:
+        return "none of them can be read"
+    first = infos[0]
+    for info in infos:
+        crs = info.georeference.crs
+        if crs is None:
+            return f"{info.path} has no CRS"
+        if not same_crs(crs, first.georeference.crs or ""):
+            return f"{info.path} is in another CRS than {first.path}"
+        a, b, _, d, e, _ = info.georeference.transform
+        if b or d or a <= 0 or e >= 0:
+            return f"{info.path} is not north-up"
+    return None
+
+
+def _info(scene: str) -> RasterInfo | None:
+    try:
+        return read_info(scene)
+    except DataError:
+        return None
+
+
+class Mosaic:
+    """What was found in each of many scenes, and what is there on the map.
+
+    Args:
+      scenes: north-up, in one CRS.
+      work: hidden folder for what is found in each.
+      options: how objects are merged.
+    """
+
+    def __init__(self, scenes: Sequence[str], work: Path, options: ObjectOptions) -> None:
+        self.scenes, self.work, self.options = list(scenes), work, options
+
+    @cached_property
+    def _infos(self) -> list[RasterInfo | None]:
+        return [_info(scene) for scene in self.scenes]
+
+    @cached_property
+    def georeference(self) -> Georeference:
+        """The common grid: of the finest scene's pixels, from the corner of all."""
+        found = [info.georeference for info in self._infos if info is not None]
+        width = min(place.transform[0] for place in found)
+        height = min(-place.transform[4] for place in found)
+        left = min(place.transform[2] for place in found)
+        top = max(place.transform[5] for place in found)
+        return Georeference(found[0].crs, (width, 0.0, left, 0.0, -height, top))
+
+    def rows_folder(self, position: int) -> Path:
+        """Return the folder for the rows of tiles of a scene that is being looked at."""
+        return self.work / f"scene_{position:06d}"
+
+    def _file(self, position: int) -> Path:
+        return self.work / f"scene_{position:06d}.npz"
+
+    def has(self, position: int, *extra: Any) -> bool:
+        """Return whether a scene was looked at before, by the same model with the same options."""
+        mark = self._mark(position, *extra)
+        note = self._file(position).with_suffix(".json")
+        known = self.options.resume and self._file(position).is_file() and note.is_file()
+        if known and note.read_text(encoding="utf-8") == mark:
+            return True
+        self.work.mkdir(parents=True, exist_ok=True)
+        self._file(position).unlink(missing_ok=True)
+        note.write_text(mark, encoding="utf-8")
+        return False
+
+    def _mark(self, position: int, *extra: Any) -> str:
+        path = Path(self.scenes[position])
+        stat = path.stat() if path.exists() else None
+        options = self.options
+        # What is drawn or how layers are called makes no difference to what is found.
+        parts = {
+            "scene": [str(path.absolute()), stat and [stat.st_size, stat.st_mtime_ns]],
+            "tiles": [options.tile_px, options.overlap_px, options.batch_size, options.edge_px],
+            "found": [options.least_score, options.merge, options.iou_threshold, options.tta],
+            "model": [*map(str, extra), options.precision],
+        }
+        return json.dumps(parts, indent=1)
+
+    def keep(self, position: int, job: ObjectJob) -> None:
+        """Keep a scene's objects, merged, and forget its rows of tiles."""
+        join(list(job.merged())).save(self._file(position))
+        shutil.rmtree(job.work)
+
+    def done(self) -> list[int]:
+        """Return the positions of the scenes that were looked at, from the top of the map down."""
+        there = [position for position in range(len(self.scenes)) if self._file(position).is_file()]
+        return sorted(there, key=lambda position: (self._window(position)[1], position))
+
+    def has_outlines(self) -> bool:
+        return any(load(self._file(position)).shapes is not None for position in self.done())
+
+    def merged(self) -> Iterator[Candidates]:
+        """Yield the objects on the common grid, those that several scenes show once."""
+        options = self.options
+        merger = ObjectMerger(options.merge, options.iou_threshold, options.least_score)
+        order = self.done()
+        tops = [self._window(position)[1] for position in order[1:]]
+        for position, frontier in zip(order, [*tops, float("inf")], strict=True):
+            yield merger.add(self._placed(position), frontier)
+
+    def _window(self, position: int) -> NDArray[np.float64]:
+        """Return a scene's extent on the common grid."""
+        info = self._infos[position]
+        assert info is not None, "only scenes that can be read are placed"
+        return self._to_grid(info, np.array([[0.0, 0.0, info.width, info.height]])).reshape(4)
+
+    def _to_grid(self, info: RasterInfo, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        scale, shift = self._placing(info)
+        return np.asarray(boxes * np.tile(scale, 2) + np.tile(shift, 2))
+
+    def _placing(self, info: RasterInfo) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        width, _, left, _, height, top = info.georeference.transform
+        g_width, _, g_left, _, g_height, g_top = self.georeference.transform
+        scale = np.array([width / g_width, height / g_height])
+        return scale, np.array([(left - g_left) / g_width, (top - g_top) / g_height])
+
+    @cached_property
+    def _windows(self) -> tuple[NDArray[np.float64], Any]:
+        """Extents of the scenes that were looked at, and an index of them."""
+        import shapely
+
+        windows = np.array([self._window(position) for position in self.done()])
+        return windows, shapely.STRtree(shapely.box(*windows.T))
+
+    def _placed(self, position: int) -> Candidates:
+        """Return a scene's objects on the common grid, without those that another scene shows whole."""
+        info = self._infos[position]
+        assert info is not None, "only scenes that can be read are placed"
+        found = load(self._file(position))
+        scale, shift = self._placing(info)
+        window, edge = self._window(position), self.options.edge_px * float(scale.max()) * _LIKE_PX
+        boxes = self._to_grid(info, found.boxes)
+        everywhere = (True, True, True, True)
+        cut = cut_sides(boxes, tuple(window), everywhere, edge)  # type: ignore[arg-type]
+        shapes = found.shapes
+        if shapes is not None:
+            import shapely
+
+            shapes = np.asarray(
+                shapely.transform(shapes, lambda points: points * scale + shift), dtype=object
+            )
+        windows = np.tile(window, (len(found), 1))
+        placed = replace(found, boxes=boxes, cut=cut, windows=windows, shapes=shapes)
+        return placed[~self._shown_whole_elsewhere(placed, window, edge)]
+
+    def _shown_whole_elsewhere(
+        self, found: Candidates, window: NDArray[np.float64], edge: float
+    ) -> NDArray[np.bool_]:
+        """Return (N,) bool: objects at this scene's border that lie clear of another's borders."""
+        import shapely
+
+        hidden = np.zeros(len(found), bool)
+        at = np.flatnonzero(found.is_cut)
+        if not len(at):
+            return hidden
+        around = found.boxes[at] + np.array([-edge, -edge, edge, edge])
+        windows, tree = self._windows
+        inside, other = tree.query(shapely.box(*around.T), predicate="within")
+        elsewhere = (windows[other] != window).any(1)
+        hidden[at[inside[elsewhere]]] = True
+        return hidden

@@ -1,0 +1,255 @@
+"""Finding objects in any number of scenes, and writing them as layers."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from geomm.errors import ConfigError, DataError
+from geomm.inference.inputs import output_names
+from geomm.inference.memory import reused_memory
+from geomm.inference.objects.candidates import Candidates
+from geomm.inference.objects.job import ObjectJob
+from geomm.inference.objects.mosaic import Mosaic, fits_together
+from geomm.inference.objects.options import LAYER_ENDINGS, ObjectOptions
+from geomm.inference.objects.views import Detect, accelerate_detect
+from geomm.inference.report import PredictionReport, predict_each
+from geomm.inference.scene_job import ScenePredictor
+from geomm.inference.scenes import check_scene, find_scenes
+from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
+from geomm.io.raster import read_info
+from geomm.io.stac_output import wants_item, write_item
+from geomm.structures import Georeference, Objects, RasterSpec
+
+_LOG = logging.getLogger("geomm")
+
+
+def predict_objects(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    detect: Detect,
+    spec: RasterSpec,
+    options: ObjectOptions,
+    model_id: str,
+) -> PredictionReport:
+    """Find objects in scenes and write them as layers in map coordinates.
+
+    Each scene gets a layer of its own; scenes in one CRS get a common one, in which what several show is
+    there once (``options.one_layer``).
+
+    Args:
+      inputs: files, globs, folders or a list of these.
+      output: folder for the results, or the file of the one layer, whose ending says the format.
+      detect: from raw pixels (B, C, h, w) and validity (B, h, w) bool to the objects of each.
+      spec: of the model.
+      options: see ``ObjectOptions``.
+      model_id: tells models apart, so that a run is only resumed with its own.
+
+    Raises:
+      DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
+      ConfigError: an option that does not hold.
+    """
+    options.check()
+    target = _Target.of(Path(output), options)
+    scenes = find_scenes(options.scenes(inputs, spec), target.folder)
+    target.folder.mkdir(parents=True, exist_ok=True)
+    finder = _Finder(detect, spec, options, model_id, target)
+    if _in_one_layer(scenes, target, options):
+        return _predict_together(finder, scenes, target.name or _common_name(inputs))
+    names = [target.name] if target.name else output_names(scenes)
+
+    def predict(position: int) -> tuple[list[Path], int] | None:
+        scene, name = scenes[position], names[position]
+        if finder.skips(name):
+            return None
+        return finder.map_scene(scene, name), _pixels(scene)
+
+    at_once = min(finder.executor.at_once, len(scenes))
+    return predict_each(scenes, predict, what="scenes", unit="px", on_error=options.on_error, at_once=at_once)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where results go: the folder, the name of the one layer if it has one, and layers' ending."""
+
+    folder: Path
+    name: str | None
+    ending: str
+
+    @classmethod
+    def of(cls, output: Path, options: ObjectOptions) -> _Target:
+        ending = output.suffix.lower()
+        if ending in LAYER_ENDINGS.values() and not output.is_dir():
+            if options.format != "auto" and LAYER_ENDINGS[options.format] != ending:
+                raise ConfigError(
+                    f"inference.format: found {options.format!r}, but the output {output.name} ends in "
+                    f"{ending}; leave one of them out"
+                )
+            return cls(output.parent, output.stem, ending)
+        return cls(output, None, LAYER_ENDINGS["gpkg" if options.format == "auto" else options.format])
+
+    def layer(self, name: str) -> Path:
+        return self.folder / f"{name}{self.ending}"
+
+    def work(self, name: str) -> Path:
+        return self.folder / f".{name}.work"
+
+
+def _in_one_layer(scenes: Sequence[str], target: _Target, options: ObjectOptions) -> bool:
+    """Return whether all scenes get one layer.
+
+    Raises:
+      DataError: one layer is asked for, and the scenes' grids do not allow it.
+    """
+    if len(scenes) == 1 or (options.one_layer is False and target.name is None):
+        return False
+    asked = options.one_layer is True or target.name is not None
+    reason = fits_together(scenes)
+    if reason is None:
+        return True
+    if asked:
+        raise DataError(f"the scenes do not go into one layer: {reason}; give a folder as output")
+    _LOG.info("a layer for each scene: %s", reason)
+    return False
+
+
+def _common_name(inputs: str | Path | Sequence[str | Path]) -> str:
+    """Return what the one layer is called: as the folder that was given, or whose files were."""
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if len(given) == 1:
+        path = Path(given[0])
+        folder = path if path.is_dir() else path.parent
+        name = folder.resolve().name
+        if name and "*" not in name:
+            return name
+    return "objects"
+
+
+def _pixels(scene: str) -> int:
+    info = read_info(scene)
+    return info.width * info.height
+
+
+@dataclass(frozen=True)
+class _Finder(ScenePredictor[list[Objects]]):
+    """What all scenes of a call have in common."""
+
+    options: ObjectOptions
+    target: _Target
+
+    def accelerated(self) -> partial[Detect]:
+        return partial(accelerate_detect, spec=self.spec, options=self.options)
+
+    def skips(self, name: str) -> bool:
+        """Return whether a layer is there and left as it is."""
+        return self.options.skips(self.target.layer(name), self.target.work(name))
+
+    def map_scene(self, scene: str, name: str) -> list[Path]:
+        """Find the objects of one scene and return the files written.
+
+        Raises:
+          DataError: the scene cannot be read or does not suit the model.
+        """
+        layer = self.target.layer(name)
+        check_layer_target(layer, [scene])
+        job = self.find(scene, self.target.work(name))
+        with self.writing:
+            written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
+            if self.options.preview:
+                from geomm.visualization.object_preview import draw_object_preview
+
+                picture = self.target.folder / f"{name}_preview.png"
+                written.append(draw_object_preview([scene], _chunks(job.merged()), self.spec, picture))
+            self.describe(name, written, [scene])
+        shutil.rmtree(job.work)
+        return written
+
+    def describe(self, name: str, written: list[Path], scenes: Sequence[str]) -> None:
+        """Write the STAC item of results, where one is wanted, and add it to them."""
+        if wants_item(self.options.stac, scenes):
+            written.append(write_item(name, written, scenes, model_id=self.model_id))
+
+    def find(self, scene: str, work: Path, source: int = 0) -> ObjectJob:
+        """Find what a scene's tiles show; return the job, which has it in its folder."""
+        check_scene(read_info(scene), self.spec)
+        place = (scene, self.spec, *self.tiling, self.batch_size, work)
+        job = ObjectJob(*place, self.options, source)
+        with reused_memory(self.device):
+            self.complete(job)
+        return job
+
+    def write(
+        self,
+        layer: Path,
+        chunks: Iterable[Candidates],
+        georeference: Georeference,
+        scenes: Sequence[str],
+        outlines: bool,
+    ) -> list[Path]:
+        """Write objects as a layer with its style; return both files."""
+        writer = ObjectLayerWriter(
+            layer,
+            georeference=georeference,
+            classes=self.spec.classes,
+            scenes=[Path(scene).name for scene in scenes],
+            outlines=outlines,
+            min_area_m2=self.options.min_area_m2,
+        )
+        with writer:
+            for found in chunks:
+                writer.add(found.boxes, found.labels, found.scores, found.sources, found.shapes)
+        _LOG.info("%s: %d objects", layer.name, writer.written)
+        return [layer, writer.style]
+
+
+def _chunks(found: Iterable[Candidates]) -> Iterator[Candidates]:
+    return (part for part in found if len(part))
+
+
+def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> PredictionReport:
+    """Find the objects of scenes that share a CRS and write one layer, each object once."""
+    options, layer = finder.options, finder.target.layer(name)
+    if finder.skips(name):
+        report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
+        return report
+    check_layer_target(layer, scenes)
+    mosaic = Mosaic(scenes, finder.target.work(name), options)
+
+    def predict(position: int) -> tuple[list[Path], int]:
+        if not mosaic.has(position, finder.model_id, finder.device):
+            job = finder.find(scenes[position], mosaic.rows_folder(position), position)
+            mosaic.keep(position, job)
+        return [], _pixels(scenes[position])
+
+    found = predict_each(
+        scenes,
+        predict,
+        what="scenes",
+        unit="px",
+        on_error=options.on_error,
+        finish=lambda report: _write_mosaic(finder, mosaic, layer, report),
+        at_once=min(finder.executor.at_once, len(scenes)),
+    )
+    return found
+
+
+def _write_mosaic(finder: _Finder, mosaic: Mosaic, layer: Path, report: PredictionReport) -> None:
+    if not mosaic.done():
+        return
+    written = finder.write(layer, mosaic.merged(), mosaic.georeference, mosaic.scenes, mosaic.has_outlines())
+    if finder.options.preview:
+        from geomm.visualization.object_preview import draw_object_preview
+
+        picture = layer.with_name(f"{layer.stem}_preview.png")
+        shown = [mosaic.scenes[position] for position in mosaic.done()]
+        written.append(
+            draw_object_preview(shown, mosaic.merged(), finder.spec, picture, grid=mosaic.georeference)
+        )
+    finder.describe(layer.stem, written, [mosaic.scenes[position] for position in mosaic.done()])
+    shutil.rmtree(mosaic.work)
+    report.outputs += written

@@ -1,0 +1,1 @@
+"""Features, chips and photos to classes."""

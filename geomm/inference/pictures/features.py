@@ -1,0 +1,287 @@
+"""Classifying the features of layers on their scenes."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geomm.datasets.pictures.crops import Crop, around
+from geomm.errors import DataError
+from geomm.inference.acceleration import Score, accelerate_classes
+from geomm.inference.inputs import find_inputs, output_names
+from geomm.inference.memory import reused_memory
+from geomm.inference.options import LabelOptions
+from geomm.inference.pictures.steps import (
+    NO_DATA,
+    PictureRows,
+    PictureStep,
+    class_columns,
+    free_prefix,
+    picture_steps,
+)
+from geomm.inference.progress import Progress
+from geomm.inference.report import PredictionReport, predict_each
+from geomm.inference.scenes import check_scene
+from geomm.inference.stream import stream
+from geomm.io.paths import expand
+from geomm.io.raster_info import RasterInfo, read_info
+from geomm.io.stac import place_items
+from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
+from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
+from geomm.io.tables import credible_crs, find_tables, to_crs
+from geomm.io.vector import to_pixels
+from geomm.structures import ClassificationSpec
+
+_LOG = logging.getLogger("geomm")
+#: Rows of a layer that are sorted together, so that neighbours are read together.
+_ROWS = 4096
+#: Edge of the blocks that features are sorted by, pixels.
+_BLOCK_PX = 512
+_DRAWN = 5000
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+OFF_SCENE, NO_GEOMETRY = "off the scene", "no geometry"
+
+
+def classify_features(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    score: Score,
+    spec: ClassificationSpec,
+    options: LabelOptions,
+) -> PredictionReport:
+    """Classify the features of layers on scenes; write the layers with columns added.
+
+    Args:
+      inputs: the scenes.
+      output: folder for the results.
+      score: from pixels (B, C, h, w) and validity (B, h, w) to probabilities (B, K).
+      spec: of the model.
+      options: ``features`` names the layers.
+
+    Raises:
+      DataError: nothing can be read; or, with ``on_error="raise"``, something cannot.
+    """
+    assert options.features is not None
+    device = options.resolve_device()
+    run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
+    scenes = _open_scenes(inputs, spec, options)
+    folder = Path(output)
+    layers = find_inputs(
+        options.features,
+        folder,
+        find=find_tables,
+        is_result=has_columns("class", "confidence"),
+        what="layers",
+    )
+    names = output_names(layers)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def predict(position: int) -> tuple[list[Path], int] | None:
+        path = layers[position]
+        target = folder / f"{names[position]}{result_ending(path, options.format)}"
+        if target.exists() and Path(path).exists() and target.samefile(path):
+            raise DataError(f"{path}: its result would take its own place; give another output folder")
+        if options.skips(target):
+            return None
+        with reused_memory(device):
+            return _Layer(path, target, scenes, run, spec, options, options.batch(device)).run()
+
+    return predict_each(layers, predict, what="layers", unit="features", on_error=options.on_error)
+
+
+def _open_scenes(
+    inputs: str | Path | Sequence[str | Path], spec: ClassificationSpec, options: LabelOptions
+) -> list[RasterInfo]:
+    found, first = [], ""
+    for path in expand(place_items(inputs, bands=spec.band_names, numbers=spec.bands)):
+        try:
+            info = read_info(path)
+            check_scene(info, spec)
+            found.append(info)
+        except DataError as error:
+            if options.on_error == "raise":
+                raise
+            _LOG.error("%s", error)
+            first = first or str(error)
+    if not found:
+        raise DataError(f"none of the scenes can be used: {first}")
+    return found
+
+
+@dataclass
+class _Layer:
+    """One layer on its way through."""
+
+    path: str
+    target: Path
+    scenes: Sequence[RasterInfo]
+    score: Score
+    spec: ClassificationSpec
+    options: LabelOptions
+    batch: int
+    count: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    drawn: list[tuple[Any, int]] = field(default_factory=list)
+    crs: str | None = None
+
+    def run(self) -> tuple[list[Path], int]:
+        """Classify the layer; return the files and the number of features."""
+        numbers = _SIDES if self.path.lower().endswith((".csv", ".tsv")) else ()
+        reader = RowReader(self.path, layer=self.options.layer, numbers=numbers, batch_rows=_ROWS)
+        layout = reader.layout
+        if layout.geometry is None and self.target.suffix in DRIVERS:
+            raise DataError(
+                f"{self.path} has no geometries, which {self.target.suffix} needs; take inference.format=csv"
+            )
+        total = layout.rows or 0
+        shown = self.options.progress and total > 0
+        with Progress(Path(self.path).name, max(total, 1), "features", shown=shown) as progress:
+            with RowWriter(self.target, layout) as writer:
+                stream(
+                    self._read(reader, layout),
+                    self._predict,
+                    self._merge,
+                    writer,
+                    done=lambda step: progress.advance(len(step.positions)),
+                )
+                if not self.count:
+                    raise DataError(f"{self.path} has no features")
+        if sum(self.reasons.values()):
+            told = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(6))
+            _LOG.warning(
+                "%s: %d of %d features have no class (%s)",
+                self.path,
+                sum(self.reasons.values()),
+                self.count,
+                told,
+            )
+        if sum(self.reasons.values()) == self.count:
+            _LOG.warning("%s: no feature lies on the scenes; check both CRS", self.path)
+        written = [self.target]
+        if self.options.preview and self.drawn:
+            from geomm.visualization.labels import draw_feature_map
+
+            picture = self.target.with_name(f"{self.target.stem}_preview.png")
+            outlines, classes = zip(*self.drawn, strict=True)
+            written.append(draw_feature_map(self.scenes[0].path, outlines, classes, self.spec, picture))
+        return written, self.count
+
+    def _read(self, reader: RowReader, layout: RowsLayout) -> Iterator[PictureStep]:
+        """Yield the features' pictures, those near each other together; in the reader's thread."""
+        for number, batch in enumerate(reader):
+            shapes = geometries(batch, layout)
+            if shapes is None:
+                shapes = self._boxes(batch)
+            elif number == 0:
+                self.crs = layout.crs and credible_crs(shapes, layout.crs, self.path)
+            rows = PictureRows(
+                batch,
+                np.full((batch.num_rows, self.spec.num_classes), np.nan, np.float32),
+                [None] * batch.num_rows,
+                np.full(batch.num_rows, None, object),
+            )
+            crops = self._place(rows, shapes)
+            yield from picture_steps(
+                rows, crops, self.spec, self.batch, strict=self.options.on_error == "raise"
+            )
+
+    def _boxes(self, batch: Any) -> NDArray[np.object_]:
+        """Return the boxes of a table of pixel boxes."""
+        import shapely
+
+        lacking = [side for side in _SIDES if side not in batch.schema.names]
+        if lacking:
+            raise DataError(
+                f"{self.path} has no geometries and no column {lacking[0]!r}; expected a layer of features, "
+                f"or a csv of pixel boxes with columns {', '.join(_SIDES)}"
+            )
+        sides = np.stack([batch.column(side).to_numpy(zero_copy_only=False) for side in _SIDES], 1)
+        boxes = np.full(len(sides), None, object)
+        whole = np.isfinite(sides.astype(float)).all(1)
+        boxes[whole] = shapely.box(*sides[whole].astype(float).T)
+        return boxes
+
+    def _place(self, rows: PictureRows, shapes: NDArray[np.object_]) -> list[tuple[int, Crop]]:
+        """Choose for each feature the scene that shows most of it; return what to read, sorted by place."""
+        import shapely
+
+        empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
+        share, chosen = np.zeros(len(shapes)), np.zeros(len(shapes), int)
+        for number, info in enumerate(self.scenes):
+            crs = info.georeference.crs
+            there = to_crs(shapes, self.crs, crs, f"{self.path} and {info.path}")
+            placed = to_pixels(shapely.force_2d(there), info)
+            left, top, right, bottom = shapely.bounds(placed).T
+            with np.errstate(invalid="ignore"):
+                width = np.minimum(right, info.width) - np.maximum(left, 0)
+                height = np.minimum(bottom, info.height) - np.maximum(top, 0)
+                # A point has no area: what counts is that it is inside.
+                shown = (
+                    (width + 1e-9).clip(0)
+                    * (height + 1e-9).clip(0)
+                    / ((right - left + 1e-9) * (bottom - top + 1e-9))
+                )
+            better = ~empty & np.isfinite(shown) & (shown > share)
+            share[better], chosen[better] = shown[better], number
+            rows.outlines[better] = placed[better]
+        found = []
+        for position in np.flatnonzero(share > 0):
+            info, outline = self.scenes[chosen[position]], rows.outlines[position]
+            found.append((int(position), Crop(info.path, self._square(outline, info), "", outline)))
+        for position in np.flatnonzero(share == 0):
+            rows.reasons[position] = NO_GEOMETRY if empty[position] else OFF_SCENE
+        return sorted(
+            found, key=lambda item: (item[1].path, item[1].window.row // _BLOCK_PX, item[1].window.col)
+        )
+
+    def _square(self, outline: Any, info: RasterInfo) -> Any:
+        given = self.options.margin is not None or self.options.margin_m is not None
+        margin = self.options.margin or 0.0 if given else self.spec.margin
+        margin_m = self.options.margin_m if given else self.spec.margin_m
+        if margin_m is None and outline.bounds[:2] == outline.bounds[2:]:
+            raise DataError(f"{self.path} holds points, which have no size: give inference.margin_m=…")
+        return around(outline, info, margin=margin, margin_m=margin_m)
+
+    def _predict(self, step: PictureStep) -> NDArray[np.float32] | None:
+        if step.inputs is None or step.valid is None:
+            return None
+        return self.score(step.inputs, step.valid).cpu().numpy()
+
+    def _merge(self, step: PictureStep, found: NDArray[np.float32] | None) -> Iterator[Any]:
+        """Note scores; yield the rows with their columns when complete."""
+        rows = step.rows
+        if found is not None:
+            rows.scores[step.positions] = found
+        if not step.ends:
+            return
+        self.count += len(rows.reasons)
+        self.reasons.update(_kind(reason) for reason in rows.reasons if reason is not None)
+        self._note(rows)
+        names = rows.batch.schema.names
+        added = list(class_columns(rows, self.spec, scores=self.options.scores))
+        prefix = free_prefix(names, added)
+        if prefix and self.count == len(rows.reasons):
+            _LOG.info("%s has fields of these names: the new ones are called %sclass …", self.path, prefix)
+        yield with_columns(
+            rows.batch, class_columns(rows, self.spec, scores=self.options.scores, prefix=prefix)
+        )
+
+    def _note(self, rows: PictureRows) -> None:
+        """Remember the first features, for the preview."""
+        for outline, row in zip(rows.outlines, rows.scores, strict=True):
+            if len(self.drawn) >= _DRAWN:
+                return
+            if outline is not None and not np.isnan(row[0]):
+                self.drawn.append((outline, int(row.argmax())))
+
+
+def _kind(reason: str) -> str:
+    return reason if reason in (OFF_SCENE, NO_DATA, NO_GEOMETRY) else "on damaged pixels"

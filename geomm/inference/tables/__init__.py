@@ -1,0 +1,1 @@
+"""Tables, layers and stacks of rasters to predictions."""

@@ -1,0 +1,1 @@
+"""Models that give values a pixel."""

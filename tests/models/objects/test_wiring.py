@@ -1,0 +1,167 @@
+"""Wiring of detectors: channels, strides, classes and anchors follow from backbone and data."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from geomm.errors import ConfigError
+from geomm.models.objects.anchors import fill_anchors, object_range
+from geomm.models.objects.pyramid import Pyramid
+from geomm.models.objects.wiring import build_detector, fill
+from geomm.models.wiring import FeatureInfo
+from tests.models.objects.test_detector import SIZE, check_objects, make_detector, make_objects, total
+
+#: mmdet's detectors by their own type: name, config, and what makes it light.
+OTHERS = {
+    "mmdet.FCOS": (
+        "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
+        ["++head.neck={out_channels: 32}", "++head.bbox_head={feat_channels: 64, stacked_convs: 1}"],
+    ),
+    "mmdet.DETR": (
+        "detr/detr_r50_8xb2-150e_coco",
+        ["+head.encoder={num_layers: 1}", "+head.decoder={num_layers: 1}", "+head.num_queries=10"],
+    ),
+    "mmdet.CascadeRCNN": (
+        "cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco",
+        [
+            "++head.neck={out_channels: 32}",
+            "+head.train_cfg={rpn_proposal: {max_per_img: 40}}",
+            "+head.test_cfg={rpn: {max_per_img: 30}}",
+        ],
+    ),
+    "mmdet.RTMDet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco", ["++head.neck={out_channels: 32}"]),
+    "mmdet.ATSS": ("atss/atss_r50_fpn_1x_coco", ["++head.neck={out_channels: 32}"]),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_mmdets_other_detectors_work_by_their_own_type(kind):
+    name, light = OTHERS[kind]
+    detector = make_detector("mmdet", bands=4, more=[f"head.type={kind}", f"head.config={name}", *light])
+    loss = total(
+        detector(torch.randn(2, 4, *SIZE), objects=[make_objects(3), make_objects(0)], mode="loss"), detector
+    )
+    loss.backward()
+    assert torch.isfinite(loss)
+    detector.eval()
+    detector.detector.test_cfg["score_thr"] = 0.0
+    (found,) = detector.detect(torch.randn(1, 4, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
+    check_objects(found, SIZE, False)
+
+
+def test_an_unknown_config_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"mmdet has no config 'fcos/fcos_r50'; did you mean 'fcos/"):
+        make_detector("ssd", more=["++head.config=fcos/fcos_r50"])
+
+
+class _Stub(nn.Module):
+    """A backbone of given stages that says where a map came from."""
+
+    def __init__(self, stages):
+        super().__init__()
+        self.features = tuple(FeatureInfo(channels, stride) for channels, stride in stages)
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, inputs):
+        size = inputs.shape[-1]
+        return tuple(
+            torch.full((1, info.channels, inputs.shape[-2] // info.stride, size // info.stride), float(place))
+            for place, info in enumerate(self.features)
+        )
+
+
+@given(
+    strides=st.lists(st.sampled_from([1, 2, 4, 7, 8, 14, 16, 32]), min_size=1, max_size=6).map(sorted),
+    wanted=st.sampled_from([(4, 8, 16, 32), (8, 16, 32), (8, 16), (32,)]),
+    tiles=st.integers(1, 2),
+)
+def test_a_pyramid_has_the_strides_that_are_wanted(strides, wanted, tiles):
+    pyramid = Pyramid(_Stub([(index + 1, stride) for index, stride in enumerate(strides)]), wanted)
+    assert [info.stride for info in pyramid.features] == list(wanted)
+    edge = pyramid.multiple_px * tiles
+    maps = pyramid(torch.zeros(1, 1, edge, edge))
+    for info, found in zip(pyramid.features, maps, strict=True):
+        assert found.shape == (1, info.channels, edge // info.stride, edge // info.stride)
+
+
+def test_of_maps_of_one_stride_the_deepest_is_taken():
+    pyramid = Pyramid(_Stub([(3, 8), (5, 16), (7, 16)]), (8, 16))
+    assert [info.channels for info in pyramid.features] == [3, 7]
+
+
+@given(
+    small=st.floats(2, 200),
+    factor=st.floats(1, 30),
+    kind=st.sampled_from(["octave", "single", "ssd", "yolo"]),
+)
+def test_anchors_reach_from_small_to_large_objects(small, factor, kind):
+    sizes = (small, small * factor)
+    strides = [4, 8, 16, 32, 64] if kind == "single" else [8, 16, 32, 64, 128]
+    generator = {
+        "octave": {"type": "AnchorGenerator", "octave_base_scale": 4, "scales_per_octave": 3},
+        "single": {"type": "AnchorGenerator", "scales": [8]},
+        "ssd": {"type": "SSDAnchorGenerator", "ratios": [[2], [2, 3]]},
+        "yolo": {"type": "YOLOAnchorGenerator", "base_sizes": None},
+    }[kind]
+    fill_anchors(generator, strides, sizes)
+    assert generator["strides"] == strides
+    if kind == "ssd":
+        assert len(generator["ratios"]) == len(generator["min_sizes"]) == 5
+        assert generator["min_sizes"][0] == pytest.approx(small, abs=0.1)
+        pairs = zip(generator["min_sizes"], generator["max_sizes"], strict=True)
+        assert all(low < high or high < 5 for low, high in pairs)
+    elif kind == "yolo":
+        edges = [(w * h) ** 0.5 for level in generator["base_sizes"] for w, h in level]
+        assert len(edges) == 15 and min(edges) <= small * 1.3 + 1 and max(edges) >= small * factor * 0.8 - 1
+    else:
+        scale = generator.get("octave_base_scale") or generator["scales"][0]
+        published = 4 if kind == "octave" else 8
+        assert 1.0 <= scale <= 2 * published
+        if small >= strides[0] and small * factor < 100:
+            assert scale * strides[0] <= small * 1.01 or scale == published or scale * strides[0] < 33
+
+
+@pytest.mark.parametrize("wrong", [[0, 5], [9, 5], "small", [3]])
+def test_sizes_that_are_none_are_refused(wrong):
+    with pytest.raises(
+        ConfigError, match=r"head\.object_px: found .* expected auto, null or \[small, large\]"
+    ):
+        object_range({"object_px": wrong}, None)
+
+
+def test_sizes_are_those_of_the_data_unless_given():
+    assert object_range({"object_px": "auto"}, (9, 40)) == (9.0, 40.0)
+    assert object_range({"object_px": None}, (9, 40)) is None
+    assert object_range({"object_px": [5, 6]}, (9, 40)) == (5.0, 6.0)
+
+
+def test_a_part_that_does_not_fit_is_named():
+    head = {"type": "mmdet.RetinaNet", "neck": {"type": "FPN", "out_channels": 8, "num_outs": 3}}
+    with pytest.raises(ConfigError, match=r"head: mmdet\.RetinaNet cannot be built from its config"):
+        build_detector(head, backbone=_Stub([(3, 8), (4, 16), (5, 32)]), num_classes=2)
+
+
+def test_every_number_of_a_two_stage_detector_is_filled_in():
+    from geomm.models.frameworks import load_framework
+
+    load_framework("mmdet")
+    cfg = {
+        "neck": {"type": "FPN", "out_channels": 24, "num_outs": 3},
+        "rpn_head": {"type": "RPNHead", "anchor_generator": {"type": "AnchorGenerator", "scales": [8]}},
+        "roi_head": {
+            "type": "CascadeRoIHead",
+            "bbox_roi_extractor": {"type": "SingleRoIExtractor", "roi_layer": {"type": "RoIAlign"}},
+            "bbox_head": [{"type": "Shared2FCBBoxHead", "num_classes": 80}] * 1
+            + [{"type": "Shared2FCBBoxHead"}],
+        },
+    }
+    features = (FeatureInfo(5, 8), FeatureInfo(6, 16))
+    fill(cfg, features=features, num_classes=7, sizes=None)
+    assert cfg["neck"]["in_channels"] == [5, 6]
+    assert cfg["rpn_head"]["in_channels"] == 24 and "num_classes" not in cfg["rpn_head"]
+    assert cfg["rpn_head"]["anchor_generator"]["strides"] == [8, 16, 32]
+    assert cfg["roi_head"]["bbox_roi_extractor"]["featmap_strides"] == [8, 16]
+    assert [head["num_classes"] for head in cfg["roi_head"]["bbox_head"]] == [7, 7]
+    assert [head["in_channels"] for head in cfg["roi_head"]["bbox_head"]] == [24, 24]
