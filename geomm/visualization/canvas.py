@@ -32,6 +32,11 @@ def most_telling(
     return sorted((dataset[int(position)] for position in positions), key=worth, reverse=True)[:rows]
 
 
+def short_name(name: str) -> str:
+    """Return a sample's name without the folders of its file."""
+    return name.replace("\\", "/").rpartition("/")[2][-60:]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return a figure of that many inches, bound to no display and to no global state."""
     figure = Figure(figsize=(width, height), layout="constrained", dpi=110)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from geomm.structures import ClassSpec, Objects, RasterSample, RasterSpec
-from geomm.visualization.canvas import add_legend, most_telling, new_figure, save_figure, to_rgb
+from geomm.visualization.canvas import add_legend, most_telling, new_figure, save_figure, short_name, to_rgb
 
 
 class Curve(Protocol):
@@ -91,7 +91,7 @@ def draw_object_panels(
             axis.set_axis_off()
             if objects is not None:
                 _draw_onto(axis, objects, spec.classes)
-        line[0].set_title(sample.name[-60:], fontsize=7, loc="left")
+        line[0].set_title(short_name(sample.name), fontsize=7, loc="left")
     for axis, title in zip(axes[0][1:], titles, strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"ignored": "lightgrey"})

@@ -17,6 +17,7 @@ from geomm.visualization.canvas import (
     new_figure,
     paint_classes,
     save_figure,
+    short_name,
     to_rgb,
 )
 
@@ -49,7 +50,7 @@ def draw_segmentation_panels(
         for axis, picture in zip(line, pictures, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.set_axis_off()
-        line[0].set_title(sample.name, fontsize=7, loc="left")
+        line[0].set_title(short_name(sample.name), fontsize=7, loc="left")
     for axis, title in zip(axes[0][1:], titles, strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"unlabelled or nodata": "white"})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geomm.points import PointSample, PointSpec
 from geomm.structures import IGNORE_INDEX, ClassSpec
-from geomm.visualization.canvas import add_legend, new_figure, save_figure
+from geomm.visualization.canvas import add_legend, new_figure, save_figure, short_name
 
 #: What no class is painted with.
 _GREY = (150, 150, 150)
@@ -115,7 +115,7 @@ def draw_point_panels(
             colors = paint_labels(labels, spec.classes)
             axis.imshow(render(sample.xyz, colors, height_px=400, oblique=slant))
             axis.set_axis_off()
-        line[0].set_title(sample.name, fontsize=7, loc="left")
+        line[0].set_title(short_name(sample.name), fontsize=7, loc="left")
     for axis, title in zip(axes[0][1:], [*titles, *titles][1:], strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"no class": "#969696"})
