@@ -11,11 +11,12 @@ from geomm.datasets import Chips, CocoChips, VocChips, YoloChips
 from geomm.datasets.objects.collate import collate_objects
 from geomm.datasets.objects.targets import BoxTarget
 from geomm.errors import DataError
+from tests.conftest import ROOT
 from tests.datasets.common import GSD, grid, write
 from tests.datasets.objects.test_targets import voc_xml
 
 SIZE, COUNT = 48, 12
-PALMS = Path(__file__).resolve().parents[3] / "shared" / "data" / "palms_export"
+PALMS = ROOT.parent / "shared" / "data" / "palms_export"
 
 
 def truth_of(number):

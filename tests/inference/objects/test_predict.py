@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from geomm.errors import ConfigError, DataError
 from geomm.structures import Objects
+from tests.conftest import ROOT
 from tests.inference.conftest import noise, write_scene
 from tests.inference.truth import (
     GSD,
@@ -398,7 +399,7 @@ def a_spec():
 def test_a_killed_run_goes_on_with_the_same_result(tmp_path, caplog):
     scene = numbered_scene(tmp_path / "s.tif", 300, 200)
     out = tmp_path / "o"
-    code = KILLED.format(root=str(Path(__file__).parents[2]), scene=str(scene), out=str(out))
+    code = KILLED.format(root=str(ROOT), scene=str(scene), out=str(out))
     process = subprocess.Popen([sys.executable, "-c", code])
     rows = out / ".s.work"
     limit = time.monotonic() + 60
