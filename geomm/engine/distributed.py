@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -151,20 +151,44 @@ def over_processes(
 class WholeBatchModel(MMDistributedDataParallel):
     """A model whose training step is that of the whole batch, of which each process has a part."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.means = MeansOverProcesses()
+
     def _run_forward(self, data: Any, mode: str) -> Any:
         with SharedStatistics():
             return super()._run_forward(data, mode)
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Do a step; return the losses as means over the processes, the same in each."""
-        return averaged(super().train_step(data, optim_wrapper), next(self.parameters()).device)
+        return self.means(super().train_step(data, optim_wrapper), next(self.parameters()).device)
 
 
-def averaged(found: dict[str, Any], device: torch.device) -> dict[str, Tensor]:
-    """Return the means of named numbers over the processes, the same in each."""
-    values = torch.stack([torch.as_tensor(value).detach().float().mean() for value in found.values()])
-    values = summed(values.to(device)) / get_dist_info()[1]
-    return dict(zip(found, values, strict=True))
+class MeansOverProcesses:
+    """The means of named numbers over the processes, the same in each.
+
+    The names are those that any process had at the first call. Later ones may lack some, as where a
+    part of a batch has nothing for a head; each mean is over the processes that have its number.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, found: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        """Return the means; all processes must call.
+
+        Args:
+          found: numbers, or tensors whose means count.
+          device: on which processes exchange them.
+        """
+        if not self.names:
+            self.names = list(dict.fromkeys(name for names in gathered(list(found)) for name in names))
+        own = [found.get(name) for name in self.names]
+        values = [0.0 if value is None else torch.as_tensor(value).detach().float().mean() for value in own]
+        there = torch.tensor([float(value is not None) for value in own])
+        numbers = torch.stack([torch.as_tensor(value).to(device) for value in values])
+        total, count = summed(torch.stack([numbers, there.to(device)]))
+        return {name: total[i] / count[i] for i, name in enumerate(self.names) if count[i] > 0}
 
 
 class SharedStatistics(TorchFunctionMode):

@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from geomm.engine.distributed import SharedStatistics, averaged
+from geomm.engine.distributed import MeansOverProcesses, SharedStatistics
 from geomm.errors import GeommError
 
 #: What models call the network that every step runs, whatever is in the batch.
@@ -133,6 +133,7 @@ class ShardedModel(nn.Module):
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.device = device
+        self.means = MeansOverProcesses()
         self._whole = [model.cpu()]  # in a list, so that its parameters are not taken for this one's
         self._shapes = {name: value.shape for name, value in model.state_dict().items()}
         module = copy.deepcopy(model)
@@ -173,7 +174,7 @@ class ShardedModel(nn.Module):
         with optim_wrapper.optim_context(self.module):
             total, found = self.loss(data)
         optim_wrapper.update_params(total)
-        return averaged(found, self.device)
+        return self.means(found, self.device)
 
     def loss(self, data: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of this process's part of a batch, ready for its backward pass, and its terms."""

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
-from geomm.engine.distributed import SharedStatistics, agreed, in_turns, share_of
+from geomm.engine.distributed import MeansOverProcesses, SharedStatistics, agreed, in_turns, share_of
 from geomm.errors import ConfigError
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
@@ -64,6 +64,11 @@ def half(rank, folder):
         loss = step(model, inputs[rank::2], target[rank::2])
     losses = [None, None]
     torch.distributed.all_gather_object(losses, loss)
+    means, cpu = MeansOverProcesses(), torch.device("cpu")
+    named = [{"loss": 1.0 + rank, "of_one": torch.tensor([3.0, 5.0])}, {"loss": 4.0}, {"loss": 2.0 * rank}]
+    found = [means(numbers if rank or "of_one" not in numbers else {"loss": 1.0}, cpu) for numbers in named]
+    shown = [{name: float(value) for name, value in each.items()} for each in found]
+    assert shown == [{"loss": 1.5, "of_one": 4.0}, {"loss": 4.0}, {"loss": 1.0}]
     said = agreed(f"process {rank}")
     made = in_turns(lambda: (folder / "kept").touch() or rank)
     with pytest.raises(ConfigError, match=r"found 3, expected a multiple of the 2 processes, such as 2"):
