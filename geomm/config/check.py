@@ -74,6 +74,9 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         if not any(problem.path in groups.names for problem in problems):
             problems += _missing(base)
         problems += rule_problems(root, base)
+        if root == "infer" and any(problem.path == "model" for problem in problems):
+            # Which options there are, the model says.
+            problems = [problem for problem in problems if not problem.path.startswith("inference.")]
         final = tuple(additions.get(text, text) for text in overrides)
     return Checked(tuple(_unique(problems)), final)
 

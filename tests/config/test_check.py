@@ -163,3 +163,8 @@ def test_a_divided_model_needs_torchrun_and_no_copies(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert messages("runtime.shard=true") == messages(f"+{average}") == []
+
+
+def test_without_its_model_an_option_is_not_judged(tmp_path):
+    given = [f"model={tmp_path}/none.dlpk", f"input={tmp_path}", "output=out", "inference.track=false"]
+    assert [problem.path for problem in check("infer", given).problems] == ["model"]
