@@ -134,13 +134,10 @@ def speeds(args, folder):
             model.train_step(task.collate([windows[i] for i in order[at : at + size]]), wrapper)
 
     def find_geomm():
-        from geomm.inference.texts.predict import _Group, _join, _predict
-        from geomm.transforms.tokens import overlapping_windows
+        from geomm.inference.texts.predict import find_entities
 
         model.eval()
-        cuts = [overlapping_windows(document, spec.window_tokens) for document in documents]
-        group = _Group(list(documents), cuts)
-        list(_join(group, _predict(model, group, 32), 0.0))
+        list(find_entities(model, documents, spec.window_tokens))
 
     def find_spacy():
         list(nlp.pipe([Doc(nlp.vocab, words=document.tokens) for document in documents]))

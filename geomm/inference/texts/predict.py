@@ -313,6 +313,28 @@ def _predict(model: Any, group: _Group, step: int) -> GroupSpans:
     return found
 
 
+def find_entities(
+    model: Any,
+    documents: Sequence[Document],
+    window_tokens: int,
+    *,
+    step: int = _WINDOWS_A_STEP,
+    min_confidence: float = 0.0,
+) -> Iterator[TextFindings]:
+    """Yield documents with the entities that a model finds in them, nothing read or written.
+
+    Args:
+      model: a ``TokenTagger`` in eval mode.
+      documents: tokenised.
+      window_tokens: tokens that the model sees at once.
+      step: windows a batch.
+      min_confidence: entities of less are left out.
+    """
+    cuts = [overlapping_windows(document, window_tokens) for document in documents]
+    group = _Group(documents=list(documents), windows=cuts)
+    yield from _join(group, _predict(model, group, step), min_confidence)
+
+
 def _join(group: _Group, spans: GroupSpans, least: float) -> Iterator[TextFindings]:
     """Yield each document's entities: of every window those whose middle is in its core."""
     for document, windows, results in zip(group.documents, group.windows, spans, strict=True):

@@ -9,7 +9,8 @@ import pytest
 from geomm.errors import ConfigError, DataError
 from geomm.inference.texts import predict as module
 from geomm.inference.texts.predict import TextOptions, document_names, predict_texts
-from geomm.text import TextSpec
+from geomm.text import Document, TextSpec
+from geomm.transforms.tokens import tokenize
 
 SPEC = TextSpec(("Address", "Crime"), "en", 16, "Address")
 
@@ -120,6 +121,20 @@ def test_a_long_document_is_read_in_windows_and_no_entity_is_lost_or_doubled(tmp
         w for w in words if not w.startswith("word")
     ]
     assert len(rows(tmp_path / "out")) == 2  # one a place, however often it is named
+
+
+def test_documents_alone_go_through_the_same_windows():
+    texts = ["A theft in Toledo, Ohio", " ".join(["El Paso"] * 40), "nothing"]
+    documents = []
+    for text in texts:
+        offsets, breaks = tokenize(text, "en")
+        documents.append(Document(text, offsets, None, breaks))
+    found = list(module.find_entities(WordModel(), documents, 16, step=2, min_confidence=0.5))
+    assert [[f.document.text[e.start : e.end] for e in f.entities] for f in found] == [
+        ["Toledo"],
+        ["El Paso"] * 40,
+        [],
+    ]
 
 
 def test_files_go_through_the_model_together_and_come_out_in_order(tmp_path, monkeypatch):
