@@ -63,9 +63,8 @@ def run_rounds(config: Mapping[str, Any], folder: Path, run: RunOnce) -> dict[st
     for item in rounds:
         scores = _scores(_metrics(config, folder / item.name, item, run))
         found.setdefault(item.way, []).append(scores)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
         fold = "" if item.fold is None else f", fold {item.fold + 1} of {config['dataset']['folds']}"
-        _LOG.info("split by %s%s: %s", item.way, fold, shown)
+        _LOG.info("split by %s%s: %s", item.way, fold, scores_text(scores))
     way = str((config["dataset"].get("split") or {}).get("by", ""))
     results = {"folds" if key == way else "beside": _summary(key, values) for key, values in found.items()}
     for summary in results.values():
@@ -103,6 +102,24 @@ def _summary(way: str, each: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "std": {n: v for n, v in zip(names, spread.tolist(), strict=True) if math.isfinite(v)},
         "each": [dict(scores) for scores in each],
     }
+
+
+def scores_text(scores: Mapping[str, float]) -> str:
+    """Return the headline metrics of one part as one line."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
+
+
+def beside_text(way: str, metrics: Mapping[str, Any]) -> str:
+    """Return the errors of a run's split and of the one beside it as one line.
+
+    Args:
+      way: of the run's own split.
+      metrics: of the run, those of ``run_rounds`` included.
+    """
+    own = metrics["folds"]["mean"] if "folds" in metrics else _scores(metrics)
+    other = metrics["beside"]
+    pairs = ", ".join(f"{name} {own[name]:.4f} and {value:.4f}" for name, value in other["mean"].items())
+    return f"split by {way} beside {other['by']}: {pairs}"
 
 
 def spread_text(summary: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from geomm.engine.distributed import agreed, gathered, in_turns, joined, share_o
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
-from geomm.engine.rounds import run_rounds
+from geomm.engine.rounds import beside_text, run_rounds, scores_text
 from geomm.engine.run_folder import METRICS_FILE, write_config
 from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.engine.untrained import UntrainedRunner
@@ -156,11 +156,11 @@ class TrainingRun:
             torch.backends.cudnn.benchmark = True
 
     def _log_start(self) -> None:
-        millions = sum(p.numel() for p in self.model.parameters()) / 1e6
+        parameters = sum(p.numel() for p in self.model.parameters())
         splits = {name: len(self.source.split(name)) for name in ("train", "val")}
         _LOG.info(
-            "%s on %s: %.1f M parameters, %d training and %d validation samples; writing to %s",
-            *(self.task.name, self.device, millions, splits["train"], splits["val"], self.folder),
+            "%s on %s: %s parameters, %d training and %d validation samples; writing to %s",
+            *(self.task.name, self.device, f"{parameters:,}", splits["train"], splits["val"], self.folder),
         )
 
     def _check_samples(self) -> None:
@@ -320,9 +320,12 @@ class TrainingRun:
         )
         # Last: a run that has its metrics is whole.
         (self.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
-        found = metrics.get("val", {})
-        headline = ", ".join(f"{key} {value:.4f}" for key, value in found.items() if "/" not in key)
-        _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline or "not judged, without samples")
+        headline = scores_text(metrics.get("val", {})) or "not judged, without samples"
+        _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline)
+        if "test" in metrics:
+            _LOG.info("tested: %s", scores_text(metrics["test"]))
+        if "beside" in metrics:
+            _LOG.info(beside_text(self.config["dataset"]["split"]["by"], metrics))
         _LOG.info("package %s, metrics.json and figures/ beside it", package)
 
 

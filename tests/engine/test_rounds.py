@@ -2,7 +2,7 @@
 
 import pytest
 
-from geomm.engine.rounds import plan_rounds, run_rounds, spread_text
+from geomm.engine.rounds import beside_text, plan_rounds, run_rounds, scores_text, spread_text
 from geomm.errors import ConfigError
 
 
@@ -35,6 +35,15 @@ def test_mean_and_spread_of_the_tested_part(tmp_path):
     assert found["folds"]["mean"] == {"RMSE": 2.0} and found["folds"]["std"]["RMSE"] == pytest.approx(2**0.5)
     assert found["beside"]["by"] == "block" and seen[2] == ("block", 0, "block_fold_1")
     assert spread_text(found["folds"]) == "RMSE 2.0000 ± 1.4142"
+
+
+def test_the_errors_of_two_splits_stand_side_by_side():
+    own = {"val": {"RMSE": 9.0}, "test": {"RMSE": 2.0, "RMSE/price": 7.0}}
+    beside = {"beside": {"by": "random", "mean": {"RMSE": 1.5}}}
+    assert beside_text("block", {**own, **beside}) == "split by block beside random: RMSE 2.0000 and 1.5000"
+    folds = {"folds": {"mean": {"RMSE": 3.0}}}
+    assert beside_text("block", {**own, **beside, **folds}).endswith("RMSE 3.0000 and 1.5000")
+    assert scores_text(own["test"]) == "RMSE 2.0000"
 
 
 def test_a_resumed_run_keeps_the_rounds_that_are_done(tmp_path):

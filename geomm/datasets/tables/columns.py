@@ -57,6 +57,7 @@ def choose_columns(
     leave_out: Sequence[str],
     types: Mapping[str, str],
     wanted_too: Sequence[str],
+    numbering: Sequence[str],
     most_categories: int,
     text_limit: int,
 ) -> dict[str, str]:
@@ -68,6 +69,7 @@ def choose_columns(
       leave_out: columns that are none: targets, those that split.
       types: kind by name, where the user says it.
       wanted_too: columns that are taken whatever ``fields`` says.
+      numbering: columns that only number the rows, as ``numbering_columns`` finds them.
       most_categories: a column of more distinct texts is left out, or refused where it is named.
       text_limit: letters of a text that count.
 
@@ -87,7 +89,7 @@ def choose_columns(
         kind = types.get(name) or detect_kind(table[name])
         reason = _unusable(table[name], kind, most_categories, text_limit, named=name in named)
         if reason is None and kind is not None:
-            if name in named or not _counts_rows(table[name], kind):
+            if name in named or name not in numbering:
                 chosen[str(name)] = kind
             else:
                 _LOG.info("column %s only numbers the rows: left out (dataset.fields names columns)", name)
@@ -119,9 +121,17 @@ def _unusable(series: Any, kind: str | None, most: int, limit: int, *, named: bo
     return None
 
 
-def _counts_rows(series: Any, kind: str) -> bool:
-    """Return whether whole numbers only count the rows: 1, 2, 3, … in some order."""
-    if kind != "number" or series.dtype.kind not in "iu" or len(series) < 20:
+def numbering_columns(table: Any) -> list[str]:
+    """Return the columns whose whole numbers only count the rows: 1, 2, 3, … in some order.
+
+    Args:
+      table: DataFrame of all rows; a part of them, as a split leaves it, has gaps.
+    """
+    return [name for name in table.columns if _counts_rows(table[name])]
+
+
+def _counts_rows(series: Any) -> bool:
+    if series.dtype.kind not in "iu" or len(series) < 20:
         return False
     low, high = int(series.min()), int(series.max())
     return low in (0, 1) and high - low + 1 == len(series) and bool(series.is_unique)

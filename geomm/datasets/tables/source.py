@@ -16,6 +16,7 @@ from geomm.datasets.tables.columns import (
     choose_columns,
     fit_column,
     labelled_rows,
+    numbering_columns,
     target_kind,
 )
 from geomm.datasets.tables.splits import (
@@ -214,6 +215,7 @@ class Table:
         rows = Rows(rows.frame.reset_index(drop=True), rows.geometry, rows.crs or self.crs)
         rows = place_rows(rows, self.xy, self.crs)
         self._check_names(rows)
+        self._numbering = numbering_columns(rows.frame)
         there = labelled_rows(rows.frame, self.targets)
         rows = Rows(
             rows.frame[there].reset_index(drop=True),
@@ -256,6 +258,7 @@ class Table:
             leave_out=leave_out,
             types=self.types,
             wanted_too=self.around.names,
+            numbering=self._numbering,
             most_categories=self.most_categories,
             text_limit=self.text_limit,
         )

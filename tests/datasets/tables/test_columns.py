@@ -6,12 +6,18 @@ import numpy as np
 import pandas
 import pytest
 
-from geomm.datasets.tables.columns import choose_columns, detect_kind, labelled_rows, target_kind
+from geomm.datasets.tables.columns import (
+    choose_columns,
+    detect_kind,
+    labelled_rows,
+    numbering_columns,
+    target_kind,
+)
 from geomm.errors import ConfigError, DataError
 
 OPTIONS = {
-    "fields": None, "leave_out": ["y"], "types": {}, "wanted_too": (), "most_categories": 1000,
-    "text_limit": 200,
+    "fields": None, "leave_out": ["y"], "types": {}, "wanted_too": (), "numbering": ["id"],
+    "most_categories": 1000, "text_limit": 200,
 }  # fmt: skip
 
 
@@ -59,6 +65,13 @@ def test_what_no_model_can_use_is_left_out_and_said(table, caplog):
     said = caplog.text
     assert "id only numbers the rows" in said and "note has 60 distinct texts" in said
     assert "flat is constant" in said and "empty is empty" in said
+
+
+def test_numbers_of_rows_are_known_among_all_rows(table):
+    assert numbering_columns(table) == ["id"]
+    assert numbering_columns(table.assign(id=table["id"] + 5)) == []
+    assert numbering_columns(table.assign(id=table["id"] * 2)) == []
+    assert numbering_columns(table.head(10)) == []
 
 
 def test_what_is_named_is_taken(table):

@@ -54,6 +54,16 @@ def test_rows_become_parts_that_are_prepared_by_the_training_part(layer, tmp_pat
     assert [c.kind for c in spec.columns] == ["number", "category", "category", "date", "boolean"]
 
 
+def test_numbers_of_rows_are_left_out_although_the_split_leaves_gaps(tmp_path):
+    frame = make_frame().drop(columns="geometry").assign(station=range(1, 121))
+    frame.loc[5, "price"] = np.nan
+    frame.to_csv(tmp_path / "homes.csv", index=False)
+    _, spec = prepared(tmp_path, path=str(tmp_path / "homes.csv"), fold=0, folds=5)
+    assert "station" not in [column.name for column in spec.columns]
+    _, spec = prepared(tmp_path, path=str(tmp_path / "homes.csv"), fields=["station"])
+    assert [column.name for column in spec.columns] == ["station"]
+
+
 def test_a_batch_is_its_rows(layer, tmp_path):
     from geomm.datasets.tables.collate import collate_rows
 
