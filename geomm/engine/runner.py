@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from geomm.engine.distributed import agreed, over_processes, spread
@@ -245,6 +247,15 @@ def _default_hooks() -> dict[str, Any]:
     }
 
 
+class CpuAmpOptimWrapper(OptimWrapper):
+    """Runs the forward pass in bfloat16 on a CPU; mmengine's ``AmpOptimWrapper`` wants a GPU."""
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast("cpu", dtype=torch.bfloat16):
+            yield
+
+
 def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device) -> dict[str, Any]:
     optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
     if schedule["policy"] == "one_cycle" and _cycles_momentum(optimizer):
@@ -256,7 +267,9 @@ def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: to
     }
     if schedule["clip_grad_norm"]:
         wrapper["clip_grad"] = {"max_norm": float(schedule["clip_grad_norm"])}
-    if device.type == "cuda" and runtime["amp"] is not False:
+    if device.type == "cpu" and runtime["amp"] == "bf16":
+        wrapper["type"] = CpuAmpOptimWrapper
+    elif device.type == "cuda" and runtime["amp"] is not False:
         bf16 = runtime["amp"] == "bf16" or (runtime["amp"] == "auto" and torch.cuda.is_bf16_supported())
         wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16" if bf16 else "float16"}
         wrapper |= {} if bf16 else {"loss_scale": "dynamic"}
