@@ -31,7 +31,8 @@ class ObjectLabels:
       names: (N,) class of each as the file writes it, a name or a number as text; None where it has none.
       ignored: (N,) bool: crowds and what is marked as difficult, neither learnt nor counted.
       image: name of the image file as the labels give it, empty where they do not.
-      size: width and height of the image as the labels give them, None where they do not.
+      size: width and height of the image as the labels give them, None where they do not; once placed
+        ``in_image``, its own.
     """
 
     path: str
@@ -84,6 +85,14 @@ class ObjectLabels:
         import shapely
 
         return np.asarray(shapely.bounds(self.geometries), np.float64).reshape(-1, 4)
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """(N,) whether an object lies clear of its image's edge, which else may have cut it."""
+        if self.size is None:
+            return np.ones(len(self), bool)
+        clear = np.hstack([self.boxes[:, :2], self.size - self.boxes[:, 2:]])
+        return np.asarray((clear >= _ROUNDING_PX).all(1), bool)
 
     @cached_property
     def areas(self) -> NDArray[np.float64]:
@@ -143,7 +152,7 @@ class ObjectLabels:
         for number in np.flatnonzero(outside):
             where = f"{_describe(boxes[number])} lies outside of the image of {width} x {height} px"
             problems.tell("object outside its image", f"{self.path}: {where}")
-        kept = self[sized & ~outside]
+        kept = replace(self[sized & ~outside], size=(width, height))
         boxes = kept.boxes
         beyond = np.maximum(-boxes[:, :2], boxes[:, 2:] - [width, height]).max(1, initial=0.0)
         if (beyond > _ROUNDING_PX).any():

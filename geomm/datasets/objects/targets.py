@@ -188,7 +188,10 @@ class BoxTarget:
         return labels if keep.all() else labels[keep]
 
     def _measure(self, labels: Sequence[ObjectLabels]) -> None:
+        """Measure the objects, without those that their image cuts, if others are left."""
         boxes = np.concatenate([item.boxes[~item.ignored] for item in labels])
+        whole = np.concatenate([item.whole[~item.ignored] for item in labels])
+        boxes = boxes[whole] if whole.any() else boxes
         edges = boxes[:, 2:] - boxes[:, :2]
         self._edges = edges.max(1)
         small, large = np.percentile(np.sqrt(edges.prod(1)), [5, 95])

@@ -10,8 +10,12 @@ from geomm.errors import ConfigError
 
 #: Smallest and largest scale of an anchor relative to its level's stride; mmdet's own for COCO is 4 to 8.
 _LEAST_SCALE = 1.0
-#: How many of its stride the largest anchor of a level of RetinaNet is, relative to its smallest.
-_OCTAVE = 2 ** (2 / 3)
+#: How large a level's largest anchor is relative to its smallest, in RetinaNet and in SSD.
+_OCTAVE, _SSD_OCTAVE = 2 ** (2 / 3), 2**0.5
+#: The finest anchor of SSD in strides, as published for 300 pixels.
+_SSD_SCALE = 2.5
+#: Edges of two squares, the small to the large one, of which the small covers half of the large.
+_HALF = 0.5**0.5
 #: Shapes of YOLO's anchors, height to width, in turn.
 _YOLO_RATIOS = (0.75, 1.0, 1.33)
 
@@ -55,7 +59,7 @@ def fill_anchors(
     kind = str(generator["type"]).rpartition(".")[2]
     generator["strides"] = list(strides)
     if kind == "SSDAnchorGenerator":
-        _fill_ssd(generator, strides, sizes or (2.5 * strides[0], 5.0 * strides[-1]))
+        _fill_ssd(generator, strides, sizes)
     elif kind == "YOLOAnchorGenerator":
         if sizes is not None:
             generator["base_sizes"] = _yolo_sizes(len(strides), sizes)
@@ -69,9 +73,13 @@ def fill_anchors(
 
 
 def _base_scale(strides: Sequence[int], sizes: tuple[float, float], published: float, octave: float) -> float:
-    """Return the finest anchor's edge in strides: small enough for small objects, if large ones allow it."""
+    """Return the finest anchor's edge in strides: as published, or less where small objects need it.
+
+    An object is found best on a map of which it covers several pixels, so anchors are no finer than it takes
+    for the small objects to overlap by half with the finest; they are coarser where the large ones allow it.
+    """
     small, large = sizes
-    wanted = min(max(small / strides[0], _LEAST_SCALE), published)
+    wanted = min(max(small / _HALF / strides[0], _LEAST_SCALE), published)
     reached = large / (1.5 * octave * strides[-1])
     return round(min(max(wanted, reached), max(published, 1.0) * 2), 2)
 
@@ -83,13 +91,12 @@ def _spread(count: int, sizes: tuple[float, float]) -> list[float]:
     return [small * (large / small) ** (index / max(count - 1, 1)) for index in range(count)]
 
 
-def _fill_ssd(generator: dict[str, Any], strides: Sequence[int], sizes: tuple[float, float]) -> None:
-    count = len(strides)
-    edges = _spread(count + 1, sizes)
-    generator["min_sizes"] = [round(edge, 1) for edge in edges[:-1]]
-    generator["max_sizes"] = [round(edge, 1) for edge in edges[1:]]
+def _fill_ssd(generator: dict[str, Any], strides: Sequence[int], sizes: tuple[float, float] | None) -> None:
+    scale = _SSD_SCALE if sizes is None else _base_scale(strides, sizes, _SSD_SCALE, _SSD_OCTAVE)
+    edges = [round(scale * stride, 1) for stride in (*strides, 2 * strides[-1])]
+    generator["min_sizes"], generator["max_sizes"] = edges[:-1], edges[1:]
     ratios = list(generator.get("ratios") or [[2]])
-    generator["ratios"] = [ratios[min(index, len(ratios) - 1)] for index in range(count)]
+    generator["ratios"] = [ratios[min(index, len(ratios) - 1)] for index in range(len(strides))]
 
 
 def _yolo_sizes(levels: int, sizes: tuple[float, float]) -> list[list[tuple[int, int]]]:

@@ -12,7 +12,7 @@ from geomm.datasets.objects.collate import collate_objects
 from geomm.datasets.objects.targets import BoxTarget
 from geomm.datasets.objects.windows import cut_objects
 from geomm.errors import DataError
-from geomm.io.object_labels import ObjectLabels
+from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.structures import PixelWindow
 from tests.datasets.common import CRS, layer, positions, squares, write
 
@@ -275,3 +275,18 @@ def test_a_batch_is_filled_up_to_its_largest(scene, tmp_path):
         small.extras["objects"]
     )
     assert CRS and batch["name"][0] == large.name
+
+
+def test_objects_cut_by_an_images_edge_say_nothing_of_sizes():
+    boxes = [(10, 10, 40, 40), (20, 30, 50, 60), (0, 5, 4, 35), (90, 40, 95.5, 70), (30, 95, 60, 96)]
+    labels = ObjectLabels.of_boxes("a.xml", boxes, ["palm"] * 5).in_image(96, 96, Problems(False))
+    target = BoxTarget()
+    target.settle_classes([labels], Problems(False))
+    assert target.object_px == (30.0, 30.0)
+
+
+def test_where_the_edge_cuts_all_objects_all_are_measured():
+    labels = ObjectLabels.of_boxes("a.xml", [(0, 5, 20, 25)], ["palm"]).in_image(96, 96, Problems(False))
+    target = BoxTarget()
+    target.settle_classes([labels], Problems(False))
+    assert target.object_px == (20.0, 20.0)

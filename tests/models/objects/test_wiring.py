@@ -107,20 +107,30 @@ def test_anchors_reach_from_small_to_large_objects(small, factor, kind):
     }[kind]
     fill_anchors(generator, strides, sizes)
     assert generator["strides"] == strides
-    if kind == "ssd":
-        assert len(generator["ratios"]) == len(generator["min_sizes"]) == 5
-        assert generator["min_sizes"][0] == pytest.approx(small, abs=0.1)
-        pairs = zip(generator["min_sizes"], generator["max_sizes"], strict=True)
-        assert all(low < high or high < 5 for low, high in pairs)
-    elif kind == "yolo":
+    if kind == "yolo":
         edges = [(w * h) ** 0.5 for level in generator["base_sizes"] for w, h in level]
         assert len(edges) == 15 and min(edges) <= small * 1.3 + 1 and max(edges) >= small * factor * 0.8 - 1
+        return
+    if kind == "ssd":
+        lows, highs = generator["min_sizes"], generator["max_sizes"]
+        assert len(generator["ratios"]) == len(lows) == 5
+        assert highs == pytest.approx([2 * low for low in lows], abs=0.2)
+        scale, published, octave = lows[0] / strides[0], 2.5, 2**0.5
     else:
         scale = generator.get("octave_base_scale") or generator["scales"][0]
-        published = 4 if kind == "octave" else 8
-        assert 1.0 <= scale <= 2 * published
-        if small >= strides[0] and small * factor < 100:
-            assert scale * strides[0] <= small * 1.01 or scale == published or scale * strides[0] < 33
+        published, octave = (4, 2 ** (2 / 3)) if kind == "octave" else (8, 1)
+    assert 1.0 <= scale <= 2 * published
+    # The finest anchor covers a small object by half or more, unless large ones ask for coarser levels.
+    asked = small * factor * strides[0] / (1.5 * octave * strides[-1])
+    assert scale * strides[0] <= max(small * 2**0.5, strides[0], asked) * 1.01
+    # It is no finer than that takes, so that objects lie on maps of which they cover several pixels.
+    assert scale * strides[0] >= min(small * 2**0.5, published * strides[0]) * 0.99 - 0.1
+
+
+def test_without_sizes_anchors_are_those_published():
+    ssd = {"type": "SSDAnchorGenerator", "ratios": [[2], [2, 3]]}
+    fill_anchors(ssd, [8, 16], None)
+    assert ssd["min_sizes"] == [20.0, 40.0] and ssd["max_sizes"] == [40.0, 80.0]
 
 
 @pytest.mark.parametrize("wrong", [[0, 5], [9, 5], "small", [3]])
