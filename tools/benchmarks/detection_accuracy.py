@@ -1,28 +1,31 @@
 """Accuracy of detection: geomm's heads against the same mmdet detectors, trained by mmengine's Runner alone.
 
-`compare` trains RetinaNet or Faster R-CNN over ResNet-18 twice from chance on the same samples, in the same
-order, with the same optimizer, course of the rate and number of steps: once as geomm wires it, once as
-mmdet's own config stands, with mmdet's ResNet. Both keep the epoch that validates best. Of scenes, the part
-that was not trained on is searched too, and what is found is judged after merging. `heads` trains geomm's
-heads one after another and prints AP50, training time and inference time side by side.
+`compare` trains a head over ResNet-18 twice from chance on the same samples, in the same order, with the same
+optimizer, course of the rate and number of steps: once as geomm wires it, once as mmdet's own config stands,
+with mmdet's ResNet. Both keep the epoch that validates best. Of scenes, the part that was not trained on is
+searched too, and what is found is judged after merging. `heads` trains geomm's heads one after another and
+prints AP50, training time and inference time side by side.
 """
 
 import argparse
 import json
+import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.sampling import EpochSampler
-from geomm.engine.runner import one_cycle
+from geomm.engine.runner import CpuAmpOptimWrapper, one_cycle
 from geomm.metrics.detection import DetectionMetric
 from geomm.models.frameworks import load_framework
 from geomm.models.objects.wiring import published_folder
@@ -34,10 +37,12 @@ PALMS = Path("..") / "shared" / "data" / "palms_export"
 CONFIGS = {
     "retinanet": "retinanet/retinanet_r18_fpn_1x_coco",
     "faster_rcnn": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco",
+    "ssd": "ssd/ssd300_coco",
+    "yolov3": "yolo/yolov3_d53_8xb8-320-273e_coco",
 }
 #: Channels of ResNet-18's stages, for configs written for ResNet-50.
 WIDTHS = [64, 128, 256, 512]
-ALL_HEADS = ("ssd", "retinanet", "yolov3", "faster_rcnn")
+ALL_HEADS = ("ssd", "retinanet", "yolov3", "faster_rcnn", "mask_rcnn")
 #: Narrower necks and heads than published, so that two cores suffice; the same for both contestants.
 NARROW = {
     "retinanet": {"neck.out_channels": 64, "bbox_head.feat_channels": 64, "bbox_head.stacked_convs": 2},
@@ -51,6 +56,11 @@ NARROW = {
     "ssd": {"neck.out_channels": [128, 64, 64]},
     "yolov3": {"neck.out_channels": [128, 64, 32], "bbox_head.out_channels": [256, 128, 64]},
 }
+NARROW["mask_rcnn"] = {
+    **NARROW["faster_rcnn"],
+    "roi_head.mask_head.num_convs": 2,
+    "roi_head.mask_head.conv_out_channels": 64,
+}
 #: What geomm fills in by itself and mmdet's config has to be told: the channels between the parts.
 FOLLOWS = {
     "retinanet": ["bbox_head.in_channels"],
@@ -59,35 +69,70 @@ FOLLOWS = {
         "roi_head.bbox_roi_extractor.out_channels",
         "roi_head.bbox_head.in_channels",
     ],
+    "ssd": [],
+    "yolov3": [],
 }
+#: Stages of ResNet-18 that a head reads, for configs written for another backbone.
+STAGES = {"ssd": (1, 2), "yolov3": (1, 2, 3)}
+#: Edges of SSD's anchors by level, shares of the image's edge: those that mmdet's config comes to.
+SSD_EDGES = (0.07, 0.15, 0.40, 0.65, 0.90, 1.15)
 
 
 def overrides(args, head, seed, folder):
     data = {
-        "palms": ["dataset=chips", f"dataset.root={args.root}", "dataset.split.seed=0"],
+        "palms": [
+            "dataset=chips",
+            f"dataset.root={args.root}",
+            f"dataset.window_px={args.window or 'null'}",
+            "dataset.split.seed=0",
+        ],
         "crowns": [
             "dataset=geotiff",
             "dataset.sample=tree_crowns",
             "dataset.classes=[tree crown]",
-            "dataset.window_px=256",
+            f"dataset.window_px={args.window or 256}",
             f"dataset.windows_per_epoch={args.windows}",
             "dataset.split.seed=0",
         ],
     }[args.data]
     return [
-        "task=detection",
+        f"task={'instance_segmentation' if head == 'mask_rcnn' else 'detection'}",
         *data,
         "backbone=resnet18",
         f"head={head}",
         *narrow(args, head),
         f"schedule.epochs={args.epochs}",
+        f"schedule.val_interval={args.every}",
         "schedule.patience=null",
         "runtime.workers=0",
+        f"runtime.amp={args.amp}",
         "runtime.device=auto",
         "tracking=none",
         f"seed={seed}",
         f"work_dir={folder}",
     ]
+
+
+def shrink(root, by, folder):
+    """Copy an export of boxes with its chips ``by`` times coarser."""
+    shutil.copytree(root, folder)
+    for path in (folder / "images").glob("*.jpg"):
+        with Image.open(path) as image:
+            image.reduce(by).save(path, quality=95)
+        world = path.with_suffix(".jgw")
+        turned = [float(line) for line in world.read_text().split()]
+        edge, down = turned[0], turned[3]
+        move = (by - 1) / 2  # a world file names the centre of the first pixel
+        lines = [edge * by, 0.0, 0.0, down * by, turned[4] + move * edge, turned[5] + move * down]
+        world.write_text("\n".join(map(str, lines)))
+        path.with_suffix(".jpg.aux.xml").unlink(missing_ok=True)
+    for path in (folder / "labels").glob("*.xml"):
+        tree = ElementTree.parse(path)
+        for tag in ("width", "height", "xmin", "ymin", "xmax", "ymax"):
+            for node in tree.iter(tag):
+                node.text = f"{float(node.text) / by:g}"
+        tree.write(path)
+    return folder
 
 
 def narrow(args, head):
@@ -142,25 +187,67 @@ def plain_model(args, head, spec):
     from mmengine.registry import DefaultScope
 
     published = Config.fromfile(str(published_folder() / f"{CONFIGS[head]}.py"))
-    last = "model.test_cfg" if head == "retinanet" else "model.test_cfg.rcnn"
+    last = "model.test_cfg.rcnn" if head == "faster_rcnn" else "model.test_cfg"
     published.merge_from_dict({f"{last}.max_per_img": 300})
     if not args.published:
         width = NARROW[head]["neck.out_channels"]
         changes = {**NARROW[head], **dict.fromkeys(FOLLOWS[head], width)}
         published.merge_from_dict({f"model.{key}": value for key, value in changes.items()})
     cfg = published.model
-    cfg.backbone.update(depth=18, init_cfg=None, frozen_stages=-1, norm_eval=False)
+    if head in STAGES:
+        other_backbone(cfg, head, spec.window_px)
+    else:
+        cfg.backbone.update(depth=18, init_cfg=None, frozen_stages=-1, norm_eval=False)
+        cfg.neck["in_channels"] = WIDTHS
     cfg.backbone["in_channels"] = spec.in_channels
-    cfg.neck["in_channels"] = WIDTHS
     cfg.data_preprocessor.update(
         mean=list(spec.statistics.mean), std=list(spec.statistics.std), bgr_to_rgb=False
     )
-    heads = cfg.bbox_head if head == "retinanet" else cfg.roi_head.bbox_head
+    heads = cfg.roi_head.bbox_head if head == "faster_rcnn" else cfg.bbox_head
     heads["num_classes"] = spec.num_classes
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(cfg)
         model.init_weights()
+    if head == "ssd":
+        model.bbox_head.loss_cls = None  # mmdet's predict reads it, and its SSDHead never sets it
     return model
+
+
+def other_backbone(cfg, head, window_px):
+    """Put ResNet-18 in the place of the VGG or Darknet that a config is written for."""
+    stages = STAGES[head]
+    widths = [WIDTHS[stage] for stage in stages]
+    cfg["backbone"] = {"type": "ResNet", "depth": 18, "out_indices": stages}
+    if head == "yolov3":
+        cfg.neck["in_channels"] = widths[::-1]
+        cfg.bbox_head["in_channels"] = cfg.neck["out_channels"]
+        return
+    channels = (*widths, *cfg.neck["out_channels"][-3:])
+    cfg.neck.update(
+        in_channels=tuple(widths),
+        out_channels=channels,
+        level_strides=(2, 2, 2),
+        level_paddings=(1, 1, 1),
+        l2_norm_scale=None,
+    )
+    cfg.bbox_head["in_channels"] = channels
+    edges = [share * window_px for share in SSD_EDGES]
+    cfg.bbox_head["anchor_generator"] = {
+        "type": "SSDAnchorGenerator",
+        "scale_major": False,
+        "strides": [8, 16, 32, 64, 128],
+        "ratios": [[2], [2, 3], [2, 3], [2, 3], [2]],
+        "min_sizes": edges[:-1],
+        "max_sizes": edges[1:],
+    }
+
+
+def prepared(args, head, seed, folder):
+    """Return the run's config, and its data as geomm prepares them."""
+    with hydra_session():
+        config = resolve(compose("train", overrides(args, head, seed, folder)))
+    source = build(TASKS, config["task"]).build_source(config)
+    return config, source, source.prepare(folder / "cache")
 
 
 def train_plain(args, head, seed, folder):
@@ -168,11 +255,7 @@ def train_plain(args, head, seed, folder):
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
-    with hydra_session():
-        config = resolve(compose("train", overrides(args, head, seed, folder)))
-    task = build(TASKS, config["task"])
-    source = task.build_source(config)
-    spec = source.prepare(folder / "cache")
+    config, source, spec = prepared(args, head, seed, folder)
     schedule = config["schedule"]
     torch.manual_seed(seed)
     model = plain_model(args, head, spec)
@@ -188,6 +271,8 @@ def train_plain(args, head, seed, folder):
 
     class JudgeHook(Hook):
         def after_train_epoch(self, runner):
+            if not self.every_n_epochs(runner, args.every) and not self.is_last_train_epoch(runner):
+                return
             score = judge(detect, source.split("val"), spec)
             if score > best["AP50"]:
                 state = {key: value.clone() for key, value in model.state_dict().items()}
@@ -201,6 +286,7 @@ def train_plain(args, head, seed, folder):
         train_dataloader=loader,
         train_cfg={"by_epoch": True, "max_epochs": schedule["epochs"]},
         optim_wrapper={
+            "type": CpuAmpOptimWrapper if args.amp == "bf16" else "OptimWrapper",
             "optimizer": {**schedule["optimizer"], "lr": schedule["lr"]},
             "clip_grad": {"max_norm": schedule["clip_grad_norm"]},
         },
@@ -290,7 +376,9 @@ def heads(args):
     print("head | AP50 | training s | inference ms a window")
     for head in args.heads or ALL_HEADS:
         with tempfile.TemporaryDirectory() as folder:
-            score, seconds, detect, spec = train_geomm(args, head, 0, Path(folder))
+            _, seconds, detect, spec = train_geomm(args, head, 0, Path(folder))
+            # Of Mask R-CNN too the boxes, as of the others.
+            score = judge(detect, prepared(args, head, 0, Path(folder))[1].split("val"), spec)
             window = torch.rand(1, spec.in_channels, spec.window_px, spec.window_px) * 255
             valid = torch.ones(1, spec.window_px, spec.window_px, dtype=torch.bool)
             detect(window, valid)
@@ -309,7 +397,14 @@ def main(argv):
     parser.add_argument("--heads", nargs="*")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--every", type=int, default=1, help="epochs between validations")
     parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--window", type=int, help="edge of windows, pixels; 256 of scenes, whole chips")
+    parser.add_argument("--shrink", type=int, default=1, help="the export's chips so many times coarser")
+    parser.add_argument("--amp", default="false", help="bf16 for mixed precision")
     parser.add_argument("--published", action="store_true", help="necks and heads as wide as published")
     args = parser.parse_args(argv)
-    {"compare": compare, "heads": heads}[args.what](args)
+    with tempfile.TemporaryDirectory() as folder:
+        if args.shrink > 1:
+            args.root = str(shrink(Path(args.root), args.shrink, Path(folder) / "export"))
+        {"compare": compare, "heads": heads}[args.what](args)
