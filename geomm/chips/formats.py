@@ -28,8 +28,6 @@ class ChipFormat(abc.ABC):
       options: of the export.
     """
 
-    #: Whether ArcGIS's side files belong to it.
-    esri: ClassVar[bool] = True
     #: ``features`` or ``pixels``: what ``sizes`` counts.
     counts: ClassVar[str] = "features"
     #: Whether a chip may show nothing.
@@ -225,8 +223,6 @@ class RcnnMasks(_Objects):
 class CocoObjects(_Objects):
     """One ``annotations.json``: boxes and outlines; written when all chips are."""
 
-    esri = False
-
     def area(self, box: Sequence[float], outline: Any) -> float:
         return float(outline.area)
 
@@ -271,7 +267,6 @@ def without_holes(outline: Any) -> list[Any]:
 class YoloRows(_Objects):
     """``labels/STEM.txt``: class number from 0, middle and size of a box in shares of the chip."""
 
-    esri = False
     keeps_ignored = False
 
     def write_label(self, cut: Cut, root: Path, stem: str) -> dict[str, Any]:

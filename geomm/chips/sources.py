@@ -24,6 +24,7 @@ from geomm.datasets.pictures.source import Picture
 from geomm.errors import DataError
 from geomm.io.object_files import valid_area
 from geomm.io.object_labels import ObjectLabels
+from geomm.io.paths import VECTOR_ENDINGS
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.vector import layer_classes
@@ -156,6 +157,11 @@ class _ImageryTarget(PixelTarget):
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
         def place(scene: str, file: str) -> OpenScene:
             reader = RasterReader(scene)
+            if Path(file).suffix.lower() in VECTOR_ENDINGS:
+                raise DataError(
+                    f"dataset.labels: {file} is a vector layer, and chips of Export_Tiles show no labels; "
+                    "leave dataset.labels out, or name a raster of the same ground for images2"
+                )
             return OpenScene(reader, _Second(reader.info, RasterReader(file)) if file else Everywhere(), role)
 
         return open_scenes(images, labels, place, skip_errors=skip_errors)

@@ -53,7 +53,10 @@ class Choice:
     def problem(self, value: Any) -> str | None:
         if value in self.words:
             return None
-        return f"found {value!r}; {did_you_mean(str(value), [str(word).lower() for word in self.words])}"
+        spelt = {None: "null", True: "true", False: "false"}
+        words = [str(spelt.get(word, word)) for word in self.words]
+        same = [word for word in words if word.lower() == str(value).lower()]
+        return f"found {value!r}; {did_you_mean(same[0] if same else str(value), words)}"
 
 
 @dataclass(frozen=True)

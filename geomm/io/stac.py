@@ -90,12 +90,30 @@ def place_items(
     return list(dict.fromkeys(found))
 
 
+def has_item(scene: str | Path) -> bool:
+    """Return whether ``place_items`` made a raster."""
+    return Path(scene).suffix == ".vrt" and (Path(scene).parent / _ITEM_FILE).is_file()
+
+
 def source_item(scene: str | Path) -> Any:
     """Return the pystac Item behind a raster that ``place_items`` made, None for any other."""
-    file = Path(scene).parent / _ITEM_FILE
-    if not (Path(scene).suffix == ".vrt" and file.is_file()):
+    if not has_item(scene):
         return None
-    return _pystac().Item.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    text = (Path(scene).parent / _ITEM_FILE).read_text(encoding="utf-8")
+    return load_pystac().Item.from_dict(json.loads(text))
+
+
+def load_pystac(purpose: str = "STAC as input") -> Any:
+    """Return the module pystac.
+
+    Raises:
+      GeommError: it is not installed.
+    """
+    try:
+        import pystac
+    except ImportError as error:
+        raise GeommError(f"{purpose} needs pystac: pip install 'geomm[stac]'") from error
+    return pystac
 
 
 def _rasters_of(path: str, bands: Sequence[int | str] | None, numbers: Sequence[int] | None) -> list[str]:
@@ -113,7 +131,7 @@ def read_items(path: str | Path) -> Iterator[Any]:
     Raises:
       DataError: the file cannot be read, or is no STAC.
     """
-    pystac = _pystac()
+    pystac = load_pystac()
     text = str(path)
     if "://" not in text:
         text = str(Path(text).absolute())
@@ -230,9 +248,7 @@ def _bands(key: str, asset: Any) -> list[_Band]:
         names: list[str] = []
         for found in lists:
             described = found[index] if index < len(found) else {}
-            names += [
-                str(described[k]) for k in ("name", "common_name", "eo:common_name") if described.get(k)
-            ]
+            names += [str(described[key]) for key in _NAME_KEYS if described.get(key)]
         common = extra.get("eo:common_name") if count == 1 else None
         names += [str(common)] if common else []
         names += [key] if count == 1 else [f"{key}_{index + 1}"]
@@ -285,14 +301,6 @@ def _address(asset: Any) -> str:
         if href.startswith(prefix):
             return name + href.removeprefix(prefix)
     return href
-
-
-def _pystac() -> Any:
-    try:
-        import pystac
-    except ImportError as error:
-        raise GeommError("STAC files as input need pystac: pip install 'geomm[stac]'") from error
-    return pystac
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geomm.errors import GeommError
 from geomm.io.raster_info import RasterInfo, read_info
-from geomm.io.stac import source_item
+from geomm.io.stac import has_item, load_pystac, source_item
 from geomm.structures import ClassSpec
 
 _PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
@@ -36,11 +35,7 @@ def wants_item(option: bool | str, scenes: Sequence[str]) -> bool:
       option: ``inference.stac``.
       scenes: that a result was made from.
     """
-    return any(_has_item(scene) for scene in scenes) if option == "auto" else bool(option)
-
-
-def _has_item(scene: str) -> bool:
-    return Path(scene).suffix == ".vrt" and (Path(scene).parent / "item.json").is_file()
+    return any(map(has_item, scenes)) if option == "auto" else bool(option)
 
 
 def write_item(
@@ -63,7 +58,7 @@ def write_item(
     Raises:
       GeommError: pystac is not installed.
     """
-    pystac = _pystac()
+    pystac = load_pystac("inference.stac")
     infos = [read_info(scene) for scene in scenes]
     items = [item for item in map(source_item, scenes) if item is not None]
     geometry, bbox = _footprint(infos, items)
@@ -199,11 +194,3 @@ def _own_version() -> str:
     import geomm
 
     return geomm.__version__
-
-
-def _pystac() -> Any:
-    try:
-        import pystac
-    except ImportError as error:
-        raise GeommError("inference.stac needs pystac: pip install 'geomm[stac]'") from error
-    return pystac

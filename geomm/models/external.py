@@ -7,8 +7,10 @@ around it (samples, normalisation, loops, metrics, the package, maps) is that of
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -134,6 +136,9 @@ def build_external(cfg: Mapping[str, Any], spec: Any) -> Any:
     Args:
       cfg: its head's config.
       spec: of the data; with its bands and classes the constructor's arguments are filled in.
+
+    Raises:
+      ConfigError: the constructor refuses its options.
     """
     cls: Any = get(MODELS, str(cfg["type"]))
     extension: Extension = cls.extends
@@ -143,7 +148,15 @@ def build_external(cfg: Mapping[str, Any], spec: Any) -> Any:
     wired = {"spec": spec}
     for key in ("in_channels", "num_classes"):
         wired |= {key: getattr(spec, key)} if hasattr(spec, key) else {}
-    return cls(**options, **{key: value for key, value in wired.items() if key in taken})
+    try:
+        return cls(**options, **{key: value for key, value in wired.items() if key in taken})
+    except (KeyError, TypeError, ValueError) as error:
+        # A value that the network does not know, or a bug of its own: the place serves who wrote it.
+        place = traceback.extract_tb(error.__traceback__)[1:2]
+        where = f" ({'/'.join(Path(place[0].filename).parts[-2:])}:{place[0].lineno})" if place else ""
+        said = " ".join(str(error.args[0] if error.args else "").split())
+        name = type(error).__name__
+        raise ConfigError(f"head {cls.__name__}: its constructor raised {name}: {said}{where}") from error
 
 
 def has_own_loss(network: Any, mixup: float) -> bool:

@@ -182,6 +182,13 @@ def test_pairs_of_rasters_are_cut_alike(tmp_path, finer):
         assert len(scenes["images"]) == len(scenes["labels"]) and "images2" in scenes["labels"][0]
 
 
+def test_labels_where_none_are_shown_are_named(town, tmp_path):
+    with pytest.raises(
+        DataError, match=r"is a vector layer, and chips of Export_Tiles show no labels; leave"
+    ):
+        run(town, tmp_path / "c", "Export_Tiles")
+
+
 def test_a_second_raster_that_does_not_fit_is_named(tmp_path):
     place = rasterio.Affine(1, 0, LEFT, 0, -1, TOP)
     write(tmp_path / "one.tif", np.zeros((1, 64, 64), np.uint8) + 1, transform=place)

@@ -165,6 +165,23 @@ def test_a_divided_model_needs_torchrun_and_no_copies(monkeypatch):
     assert messages("runtime.shard=true") == messages(f"+{average}") == []
 
 
+@pytest.mark.parametrize(
+    ("command", "given", "said"),
+    [
+        (
+            "export_chips",
+            "format=classified_tiles",
+            "did you mean 'Classified_Tiles'? allowed: Classified_Tiles,",
+        ),
+        ("train", "runtime.amp=bf15", "did you mean 'bf16'? allowed: auto, bf16, false, fp16"),
+        ("train", "dataset.background=perhaps", "allowed: auto, false, true"),
+    ],
+)
+def test_words_are_told_as_they_are_to_be_typed(command, given, said):
+    found = [str(problem) for problem in check(command, [*GIVEN, given]).problems]
+    assert any(line.startswith(given.partition("=")[0]) and said in line for line in found), found
+
+
 def test_without_its_model_an_option_is_not_judged(tmp_path):
     given = [f"model={tmp_path}/none.dlpk", f"input={tmp_path}", "output=out", "inference.track=false"]
     assert [problem.path for problem in check("infer", given).problems] == ["model"]

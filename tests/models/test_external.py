@@ -168,6 +168,14 @@ def test_scores_of_a_wrong_shape_are_named():
         segmentor("WrongShape")(make_batch()[0])
 
 
+def test_an_option_that_its_constructor_refuses_is_one_line_with_the_place():
+    head = {"type": "PlainPixels", "width": "wide"}
+    with pytest.raises(
+        ConfigError, match=r"^head PlainPixels: its constructor raised TypeError: .*test_external\.py:\d+\)$"
+    ):
+        Segmentor(backbone=None, head=head, loss={"type": "CrossEntropyLoss"}, spec=make_spec())
+
+
 def test_a_backbone_under_a_network_that_reads_pixels_is_a_mistake():
     with pytest.raises(ConfigError, match=r"backbone: PlainPixels reads pixels itself and takes none"):
         is_external({"type": "PlainPixels"}, {"type": "TimmBackbone"})
