@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 import sys
 import warnings
@@ -18,6 +19,10 @@ from geomm.io.text_bytes import read_text
 DOCUMENT_ENDINGS = (
     ".txt", ".text", ".md", ".markdown", ".html", ".htm", ".csv", ".jsonl", ".ndjson", ".docx", ".pdf",
 )  # fmt: skip
+#: Elements of HTML that stand on lines of their own.
+_BLOCKS = (
+    "p", "div", "br", "li", "tr", "td", "th", "title", "section", "h1", "h2", "h3", "h4", "h5", "h6",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,12 @@ class RawText:
     Attributes:
       part: which of its file's documents it is, such as ``row 3``; empty for a file that is one.
       text: without markup.
+      problem: why this one of a file's documents cannot be read; empty where it can.
     """
 
     part: str
     text: str
+    problem: str = ""
 
 
 def read_documents(
@@ -62,11 +69,14 @@ def read_documents(
 
 
 def _markdown(file: Path, encoding: str) -> str:
-    """Return Markdown's words: headings, emphasis, links and code fences lose their marks."""
+    """Return Markdown's words: headings, emphasis, links, tables and code fences lose their marks."""
     text = read_text(file, encoding)
     text = re.sub(r"!?\[([^\]\n]*)\]\([^)\n]*\)", r"\1", text)
     text = re.sub(r"^(\s*)(?:#{1,6}\s+|[-*+]\s+|>\s?|```.*$)", r"\1", text, flags=re.MULTILINE)
-    return re.sub(r"(\*\*|__|`)(.+?)\1", r"\2", text)
+    text = re.sub(r"^[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+[-: \t]*\n", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^[ \t]*\|(.*)\|[ \t]*$", lambda row: row[1].replace("|", "\t"), text, flags=re.MULTILINE)
+    text = re.sub(r"(\*\*|__|`)(.+?)\1", r"\2", text)
+    return re.sub(r"(?<![\w*])([*_])(?=\S)([^*_\n]+?)(?<=\S)\1(?![\w*])", r"\2", text)
 
 
 def _html(file: Path, encoding: str) -> str:
@@ -75,24 +85,8 @@ def _html(file: Path, encoding: str) -> str:
     soup = BeautifulSoup(read_text(file, encoding), "html.parser")
     for part in soup(["script", "style", "template", "noscript"]):
         part.decompose()
-    blocks = (
-        "p",
-        "div",
-        "br",
-        "li",
-        "tr",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "td",
-        "th",
-        "title",
-        "section",
-    )
-    for block in soup.find_all(blocks):
+    for block in soup.find_all(_BLOCKS):
+        block.insert_before("\n")
         block.append("\n")
     lines = (" ".join(line.split()) for line in soup.get_text().split("\n"))
     return "\n".join(line for line in lines if line)
@@ -117,6 +111,8 @@ def _docx(file: Path, encoding: str) -> str:
 def _pdf(file: Path, encoding: str) -> str:
     import pypdf
 
+    # Its own remarks name no file; what matters of them comes as an error.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -159,8 +155,7 @@ def _json_rows(file: Path, text_field: str, encoding: str) -> Iterator[RawText]:
         try:
             text = json.loads(line)[text_field]
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-            raise DataError(
-                f"{file}, line {number}: expected a JSON object with the key {text_field!r} "
-                f"({type(error).__name__})"
-            ) from error
+            reason = f"expected a JSON object with the key {text_field!r} ({type(error).__name__})"
+            yield RawText(f"line {number}", "", f"{file}, line {number}: {reason}")
+            continue
         yield RawText(f"line {number}", text if isinstance(text, str) else "")

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from geomm.io.text_bytes import read_text
 from geomm.text import Entity
 
 FORMATS = ("conll", "iob", "tokens_csv", "jsonl", "columns_csv", "docbin")
-LABELLED_ENDINGS = (".conll", ".bio", ".iob", ".tsv", ".txt", ".jsonl", ".json", ".csv", ".spacy")
+LABELLED_ENDINGS = (
+    ".conll", ".bio", ".iob", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".csv", ".spacy",
+)  # fmt: skip
 _BY_ENDING = {
     ".conll": "conll", ".bio": "conll", ".txt": "conll", ".tsv": "conll", ".iob": "iob", ".jsonl": "jsonl",
     ".ndjson": "jsonl", ".json": "jsonl", ".spacy": "docbin",
 }  # fmt: skip
 _TOKEN_FILES = ("tokens.csv", "token.csv")
+#: What CoNLL-U notes of a sentence: ``# sent_id = 3``.
+_COMMENT = re.compile(r"# ?\w+( \w+)? = ")
 _LABEL_KEYS = ("labels", "label", "entities", "spans", "ents")
 
 
@@ -128,24 +132,26 @@ def _read_conll(file: Path, text_field: str, encoding: str) -> Iterator[Labelled
     tokens: list[str] = []
     tags: list[str] = []
     breaks: list[int] = []
+    problem = ""
     number = 0
     for at, line in enumerate([*lines, "" if not whole else "-DOCSTART-"]):
         ends = line.startswith("-DOCSTART-") if whole else not line.strip()
-        if ends and tokens:
+        if ends and (tokens or problem):
             number += 1
             inner = tuple(place for place in breaks if place < len(tokens))
-            yield TaggedTokens(f"{file}#{number}", tuple(tokens), tuple(tags), inner)
-            tokens, tags, breaks = [], [], []
+            whole_one = TaggedTokens(f"{file}#{number}", tuple(tokens), tuple(tags), inner)
+            yield BrokenText(str(file), problem) if problem else whole_one
+            tokens, tags, breaks, problem = [], [], [], ""
         elif not line.strip():
             if tokens and (not breaks or breaks[-1] != len(tokens)):
                 breaks.append(len(tokens))
-        elif not ends and not line.startswith("#\t"):
+        elif not ends and not _COMMENT.match(line):
             columns = line.split("\t") if "\t" in line else line.split()
             columns = [column.strip() for column in columns]
             if len(columns) < 2 or not columns[0]:
-                raise DataError(
-                    f"{file}, line {at + 1}: found {line[:60]!r}, expected a token and a tag in columns"
-                )
+                found = f"line {at + 1}: found {line[:60]!r}, expected a token and a tag in columns"
+                problem = problem or found
+                continue
             tokens.append(columns[0])
             tags.append(columns[-1])
 
@@ -204,13 +210,19 @@ def _trimmed(cells: list[str]) -> list[str]:
 
 
 def _read_json_lines(file: Path, text_field: str, encoding: str) -> Iterator[Labelled]:
-    """One JSON object a line: ``text``, and ``labels`` as [start, end, label] or objects with these keys."""
-    for at, line in enumerate(read_text(file, encoding).split("\n"), 1):
-        if not line.strip():
-            continue
-        name = f"{file}, line {at}"
+    """JSON objects with ``text`` and ``labels``, [start, end, label] or objects: one a line, or a list."""
+    text = read_text(file, encoding)
+    lines: Iterable[tuple[str, Any]]
+    lines = ((f"line {at}", line) for at, line in enumerate(text.split("\n"), 1) if line.strip())
+    if file.suffix.lower() == ".json" and text.lstrip().startswith("["):
         try:
-            yield _from_json(json.loads(line), name, text_field)
+            lines = ((f"entry {at}", item) for at, item in enumerate(json.loads(text), 1))
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}: expected JSON, a list of texts or one a line ({error})") from error
+    for at, item in lines:
+        name = f"{file}, {at}"
+        try:
+            yield _from_json(json.loads(item) if isinstance(item, str) else item, name, text_field)
         except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             yield BrokenText(name, f'expected {{"text": …, "labels": [[start, end, label], …]}} ({reason})')

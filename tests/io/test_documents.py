@@ -24,6 +24,10 @@ def test_markdown_loses_its_marks(tmp_path):
         "# Title\n\n- **bold** [link](http://x.y) and `code`\n> quoted snake_case\n"
     )
     assert text_of(tmp_path / "a.md") == ["Title\n\nbold link and code\nquoted snake_case\n"]
+    (tmp_path / "b.md").write_text(
+        "by *Ruth Payne*, _Kim_: 2 * 3 * 4\n\n| a | b |\n|---|:-:|\n| x | y |\n\n---\n"
+    )
+    assert text_of(tmp_path / "b.md") == ["by Ruth Payne, Kim: 2 * 3 * 4\n\n a \t b \n x \t y \n\n---\n"]
 
 
 def test_html_loses_tags_and_scripts(tmp_path):
@@ -31,6 +35,8 @@ def test_html_loses_tags_and_scripts(tmp_path):
     page = f"{head}<body><p>One &amp; <b>two</b></p><script>x()</script><div>Three</div>"
     (tmp_path / "a.html").write_text(page)
     assert text_of(tmp_path / "a.html") == ["One & two\nThree"]
+    (tmp_path / "b.html").write_text("<div>before<p>inside</p>behind<br>and <i>more</i></div>")
+    assert text_of(tmp_path / "b.html") == ["before\ninside\nbehind\nand more"]
 
 
 def test_rows_of_csv_and_lines_of_json(tmp_path):
@@ -46,9 +52,10 @@ def test_missing_fields_are_named(tmp_path):
     (tmp_path / "a.csv").write_text("body\nx\n")
     with pytest.raises(DataError, match=r"no column 'text'; .*allowed: body"):
         text_of(tmp_path / "a.csv")
-    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"txt": "x"}\n')
-    with pytest.raises(DataError, match="line 2: expected a JSON object with the key 'text'"):
-        text_of(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"txt": "x"}\n{"text": "y"}\n')
+    good, broken, after = read_documents(tmp_path / "a.jsonl")
+    assert (good.problem, good.text, after.text) == ("", "x", "y")
+    assert "line 2: expected a JSON object with the key 'text'" in broken.problem
 
 
 def test_word_with_a_table(tmp_path):
@@ -114,6 +121,18 @@ def test_encodings_are_found_out(encoding):
         "shift_jis": "今日は東京で事件がありました。",
     }
     text = words.get(encoding, "Gestern ging der Räuber über die Straße nach Köln, sagte René. ") * 8
+    assert decode(text.encode(encoding), "x") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Un vol a été signalé à Montréal, près de la gare, par l'agent Lefèvre.", "cp1252"),
+        ("Officer José Payne told of a theft at the store: £50 were taken.", "cp1252"),
+        ("Kradzież zgłoszono w Łodzi przy ulicy Świętokrzyskiej.", "cp1250"),
+    ],
+)
+def test_short_texts_keep_their_letters(text, encoding):
     assert decode(text.encode(encoding), "x") == text
 
 

@@ -34,10 +34,18 @@ def test_conll_without_documents_has_one_a_sentence(tmp_path):
 
 
 def test_a_line_that_is_no_columns_is_named(tmp_path):
-    with pytest.raises(
-        DataError, match=r"a.txt, line 2: found 'left', expected a token and a tag in columns"
-    ):
-        list(read_labelled(write(tmp_path / "a.txt", "Ann O\nleft\n")))
+    path = write(tmp_path / "a.txt", "Ann O\nleft\nnow\n\nLee O\n\nalone")
+    first, good, last = read_labelled(path)
+    said = "expected a token and a tag in columns"
+    assert first == BrokenText(str(path), f"line 2: found 'left', {said}")
+    assert good.tokens == ("Lee",)
+    assert last == BrokenText(str(path), f"line 7: found 'alone', {said}")
+
+
+def test_a_comment_is_no_token_and_a_hash_is_one(tmp_path):
+    text = "# sent_id = 3\n# newdoc id = x\n#\tO\n1\tO\n"
+    (found,) = read_labelled(write(tmp_path / "a.conll", text))
+    assert found.tokens == ("#", "1")
 
 
 def test_iob_of_spacy(tmp_path):
@@ -97,6 +105,16 @@ def test_broken_json_lines_are_named_and_the_others_read(tmp_path, line, reason)
     broken, good = read_labelled(write(tmp_path / "a.jsonl", f'{line}\n{{"text": "ok", "labels": []}}\n'))
     assert broken.name.endswith("line 1") and reason in broken.reason
     assert good == MarkedText(f"{tmp_path / 'a.jsonl'}, line 2", "ok", ())
+
+
+def test_a_list_in_json(tmp_path):
+    record = {"text": "Ann left", "labels": [[0, 3, "NAME"]]}
+    text = json.dumps([record, {"text": 1}], indent=1)
+    found, broken = read_labelled(write(tmp_path / "a.json", text))
+    assert (found.text, found.entities) == ("Ann left", (Entity(0, 3, "NAME"),))
+    assert broken.name.endswith("a.json, entry 2")
+    with pytest.raises(DataError, match=r"a.json: expected JSON, a list of texts or one a line"):
+        list(read_labelled(write(tmp_path / "a.json", text[:-1])))
 
 
 def test_a_column_an_entity(tmp_path):

@@ -118,6 +118,8 @@ class TextDocuments:
         tag = self.address_tag if self.address_tag in labels else None
         if self.address_tag and tag is None and self.address_tag != "Address":
             raise ConfigError(f"dataset.address_tag: unknown label; {did_you_mean(self.address_tag, labels)}")
+        if self.address_tag and tag is None:
+            _LOG.info("no entity is called Address: none is placed on the map; dataset.address_tag names one")
         return TextSpec(labels, self.language, self.window_tokens, tag, {k: counts[k] for k in labels})
 
     def split(self, name: str) -> TextWindows:

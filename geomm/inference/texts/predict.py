@@ -6,7 +6,6 @@ import json
 import logging
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -147,6 +146,8 @@ def predict_texts(
         report.outputs += writer.finish()
     if reader.empty:
         _LOG.warning("%d documents hold no text, the first: %s", len(reader.empty), reader.empty[0])
+    if reader.broken:
+        _LOG.warning("%d documents left out, the first: %s", len(reader.broken), reader.broken[0])
     report.seconds = time.monotonic() - started
     say(report, "files", len(files))
     return report
@@ -257,7 +258,8 @@ class _Reader:
         self.files, self.spec, self.options, self.report = files, spec, options, report
         self.language = options.language or spec.language
         self.names = document_names(files)
-        self.empty: deque[str] = deque()
+        self.empty: list[str] = []
+        self.broken: list[str] = []
 
     def groups(self) -> Iterator[_Group]:
         """Yield groups of at least ``_GROUP_WINDOWS`` windows, the last one smaller."""
@@ -280,12 +282,23 @@ class _Reader:
 
     def _documents(self, file: str, name: str) -> Iterator[Document]:
         options = self.options
+        broken: list[str] = []
+        used = False
         for raw in read_documents(file, text_field=options.text_field, encoding=options.encoding):
+            if raw.problem:
+                if options.on_error == "raise":
+                    raise DataError(raw.problem)
+                broken.append(raw.problem)
+                continue
+            used = True
             full = f"{name}, {raw.part}" if raw.part else name
             if not raw.text.strip():
                 self.empty.append(full)
             offsets, breaks = tokenize(raw.text, self.language)
             yield Document(raw.text, offsets, None, breaks, full)
+        if broken and not used:
+            raise DataError(broken[0])
+        self.broken += broken
 
 
 def document_names(files: Sequence[str]) -> list[str]:

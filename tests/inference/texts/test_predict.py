@@ -162,6 +162,21 @@ def test_a_bad_file_fails_alone(reports, tmp_path, caplog):
     assert not list((tmp_path / "strict").iterdir())
 
 
+def test_a_broken_line_costs_itself_alone(tmp_path, caplog):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "robbery in Toledo"}\n{broken\n{"text": "theft in Omaha"}\n')
+    report = predict(folder, tmp_path / "out")
+    assert report.failed == []
+    assert [row["document"] for row in rows(tmp_path / "out")] == ["a.jsonl, line 1", "a.jsonl, line 3"]
+    assert "1 documents left out, the first:" in caplog.text and "a.jsonl, line 2" in caplog.text
+    with pytest.raises(DataError, match=r"a.jsonl, line 2"):
+        predict(folder, tmp_path / "strict", on_error="raise")
+    (folder / "b.jsonl").write_text('{"body": "theft in Omaha"}\n')
+    ((name, reason),) = predict(folder, tmp_path / "again").failed
+    assert name.endswith("b.jsonl") and "line 1: expected a JSON object with the key 'text'" in reason
+
+
 def test_distances_to_the_truth(reports, tmp_path):
     truth = tmp_path / "truth.csv"
     truth.write_text(
