@@ -86,7 +86,13 @@ class Task(abc.ABC):
     def build_source(self, config: Mapping[str, Any]) -> Any:
         """Build the dataset source that ``config`` describes, with what the task adds to it."""
         dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"])
+        target = self.target(config)
+        asked = {} if target is None else {"target": target}
+        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], **asked)
+
+    def target(self, config: Mapping[str, Any]) -> Any:
+        """Return what a source is to make of labels; None where it needs no telling."""
+        return None
 
     @abc.abstractmethod
     def build_model(self, config: Mapping[str, Any], spec: Any) -> BaseModel:

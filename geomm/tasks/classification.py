@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomm.registry import DATASETS, TASKS, build
+from geomm.registry import TASKS
 from geomm.structures import ClassificationSpec, RasterSpec
 from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
 from geomm.tasks.raster import RasterTask
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
+    from geomm.datasets.pictures.source import LabelTarget
     from geomm.inference import PredictionReport
     from geomm.inference.inputs import Inputs
     from geomm.inference.options import LabelOptions
@@ -58,12 +59,10 @@ class Classification(RasterTask):
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.mixup, self.oversample, self.multi_label = mixup, oversample, multi_label
 
-    def build_source(self, config: Mapping[str, Any]) -> Any:
+    def target(self, config: Mapping[str, Any]) -> LabelTarget:
         from geomm.datasets.pictures.source import LabelTarget
 
-        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        target = LabelTarget(self.multi_label, self.oversample)
-        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
+        return LabelTarget(self.multi_label, self.oversample)
 
     def build_model(self, config: Mapping[str, Any], spec: ClassificationSpec) -> BaseModel:
         from geomm.models.pictures.classifier import Classifier

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from geomm.registry import DATASETS, TASKS, build
+from geomm.registry import TASKS
 from geomm.structures import RasterSpec
 from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
 from geomm.tasks.raster import RasterTask
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
+    from geomm.datasets.objects.targets import BoxTarget
     from geomm.inference import ObjectOptions, PredictionReport
     from geomm.inference.inputs import Inputs
 
@@ -54,12 +55,10 @@ class Detection(RasterTask):
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.score_threshold = score_threshold
 
-    def build_source(self, config: Mapping[str, Any]) -> Any:
+    def target(self, config: Mapping[str, Any]) -> BoxTarget:
         from geomm.datasets.objects.targets import BoxTarget
 
-        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        target = BoxTarget.of(dataset, masks=self.masked)
-        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
+        return BoxTarget.of(config["dataset"], masks=self.masked)
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
         from geomm.datasets.objects.collate import collate_objects

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomm.registry import DATASETS, TASKS, build
+from geomm.registry import TASKS
 from geomm.structures import RasterSpec
 from geomm.tasks.base import Finished
 from geomm.tasks.raster import RasterTask
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmengine.evaluator import BaseMetric
     from mmengine.model import BaseModel
 
+    from geomm.datasets.maps.targets import FinerTarget
     from geomm.inference import FinerOptions, PredictionReport
     from geomm.inference.inputs import Inputs
 
@@ -50,12 +51,10 @@ class SuperResolution(RasterTask):
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.degrade = degrade or {"downsample": {"type": "Downsample"}}
 
-    def build_source(self, config: Mapping[str, Any]) -> Any:
+    def target(self, config: Mapping[str, Any]) -> FinerTarget:
         from geomm.datasets.maps.targets import FinerTarget
 
-        dataset = {key: value for key, value in config["dataset"].items() if key != "tasks"}
-        target = FinerTarget(scale=int(config["head"]["scale"]), degrade=self.degrade)
-        return build(DATASETS, dataset, augment=self.augment, seed=config["seed"], target=target)
+        return FinerTarget(scale=int(config["head"]["scale"]), degrade=self.degrade)
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
         from geomm.models.maps.adversarial import AdversarialSuperResolver
