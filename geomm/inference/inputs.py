@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geomm.errors import DataError
+from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS
 
 _LOG = logging.getLogger("geomm")
 
 #: What a user names: files, globs, folders, or a list of these.
 Inputs = str | Path | Sequence[str | Path]
+#: What ends so is meant as a file, not as a folder.
+_FILE_ENDINGS = (*RASTER_ENDINGS, *VECTOR_ENDINGS, ".csv", ".mp4", ".las", ".laz")
 
 
 def find_inputs(
@@ -34,8 +37,9 @@ def find_inputs(
       what: what the files hold, in the plural.
 
     Raises:
-      DataError: nothing is left.
+      DataError: nothing is left, or the output is no folder.
     """
+    _check_folder(output)
     given = {str(item) for item in ([inputs] if isinstance(inputs, str | Path) else inputs)}
     found = find(inputs)
     folder = output.resolve()
@@ -50,6 +54,15 @@ def find_inputs(
     if not kept:
         raise DataError(f"no {what} to work on: all of {', '.join(sorted(given))} are earlier results")
     return kept
+
+
+def _check_folder(output: Path) -> None:
+    file = next((path for path in (output, *output.parents) if path.is_file()), None)
+    if file is not None:
+        raise DataError(f"output={output}: {file} is a file; give a folder for the results")
+    if output.suffix.lower() in _FILE_ENDINGS and not output.is_dir():
+        folder = output.with_suffix("")
+        raise DataError(f"output={output}: the results are files in a folder; give that, such as {folder}/")
 
 
 def output_names(files: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from geomm.errors import DataError
 
 Array = NDArray[np.float64]
+_LOG = logging.getLogger("geomm")
 _WGS84 = "EPSG:4326"
 _CAMERA = ("lat", "lon", "altitude", "heading", "pitch", "fov")
 #: Above this the lower edge of a box is where the thing stands, below it is seen from above.
@@ -86,7 +88,7 @@ def read_frame_places(path: str | Path) -> FramePlaces:
     altitude, heading, pitch, fov``. ``timestamp`` (ISO 8601) adds a clock.
 
     Raises:
-      DataError: a column is missing, or is no numbers.
+      DataError: a column is missing, is no numbers, or names an unknown CRS.
     """
     import pandas
 
@@ -109,25 +111,49 @@ def read_frame_places(path: str | Path) -> FramePlaces:
         )
     numbers = table[[by, *wanted]].apply(pandas.to_numeric, errors="coerce")
     usable = np.isfinite(numbers.to_numpy(float)).all(1)
+    if camera:
+        usable &= (numbers["lat"].abs() <= 90) & (numbers["altitude"] > 0) & numbers["fov"].between(1, 179)
     if not usable.any():
-        raise DataError(f"{path}: no row has numbers in all of {by}, {', '.join(wanted)}")
+        raise DataError(
+            f"{path}: no row has numbers in all of {by}, {', '.join(wanted)}"
+            + (" with lat up to 90, altitude above 0 and fov from 1 to 179" if camera else "")
+        )
+    if not usable.all():
+        _LOG.warning("%s: %d of %d rows have no usable place: left out", path, (~usable).sum(), len(usable))
     order = np.argsort(numbers[by].to_numpy(float)[usable], kind="stable")
     rows = numbers.to_numpy(float)[usable][order]
-    crs = str(table["crs"].dropna().iloc[0]) if "crs" in table.columns and not camera else _WGS84
-    times = _clock(table, usable, str(path)) if "timestamp" in table.columns else None
-    return FramePlaces(
-        str(path), by, rows[:, 0], rows[:, 1:], camera, crs, None if times is None else times[order]
-    )
+    crs = _WGS84 if camera else _crs(table, str(path))
+    times = _clock(table[usable].iloc[order], rows[:, 0], str(path)) if "timestamp" in table.columns else None
+    return FramePlaces(str(path), by, rows[:, 0], rows[:, 1:], camera, crs, times)
 
 
-def _clock(table: Any, usable: NDArray[np.bool_], path: str) -> Array:
+def _crs(table: Any, path: str) -> str:
+    """Return the reference that a table of corners names, or that of degrees."""
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    named = table["crs"].dropna().tolist() if "crs" in table.columns else []
+    crs = str(named[0]) if named else _WGS84
+    try:
+        CRS.from_user_input(crs)
+    except CRSError as error:
+        raise DataError(f"{path}: crs is {crs!r}, which is not known; give one such as EPSG:32617") from error
+    return crs
+
+
+def _clock(table: Any, at: Array, path: str) -> Array | None:
+    """Return seconds since 1970 of the rows, interpolated where one has no time; None where none has."""
     import pandas
 
     try:
         times = pandas.to_datetime(table["timestamp"], utc=True, format="ISO8601").to_numpy("datetime64[ns]")
     except ValueError as error:
         raise DataError(f"{path}: timestamp is not ISO 8601 ({str(error).splitlines()[0]})") from error
-    return np.asarray(times.astype("datetime64[us]").astype(np.int64)[usable] / 1e6)
+    known = ~np.isnat(times)
+    if not known.any():
+        return None
+    seconds = times[known].astype("datetime64[us]").astype(np.int64) / 1e6
+    return np.asarray(np.interp(at, at[known], seconds))
 
 
 def _column(name: str) -> str:

@@ -84,7 +84,7 @@ def read_kitti(path: str | Path) -> ObjectLabels:
       DataError: the file cannot be read, or a line is not of this form.
     """
     boxes, names = [], []
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         parts = line.split()
         if len(parts) < 8:
             raise DataError(f"{path}: line {number} has {len(parts)} columns; KITTI has 15")
@@ -112,7 +112,7 @@ def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
 
     outlines: list[Any] = []
     names: list[str | None] = []
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         parts = line.split()
         where = f"{path}: line {number}"
         values = [_number(text, where) for text in parts[1:]]
@@ -182,13 +182,12 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
         if found["image"] is None
         else frame[found["image"]].fillna("").astype(str)
     )
+    boxes = edges.to_numpy(np.float64)
+    names = np.array([None] * len(frame) if labels is None else [_text(value) for value in labels], object)
     result = {}
-    for image in dict.fromkeys(images):
-        mine = (images == image).to_numpy()
-        names = [None] * int(mine.sum()) if labels is None else [_text(value) for value in labels[mine]]
-        result[PureWindowsPath(image).name] = ObjectLabels.of_boxes(
-            str(path), edges.to_numpy(np.float64)[mine], names, image=PureWindowsPath(image).name
-        )
+    for image, mine in images.groupby(images, sort=False).indices.items():
+        name = PureWindowsPath(str(image)).name
+        result[name] = ObjectLabels.of_boxes(str(path), boxes[mine], names[mine].tolist(), image=name)
     return result
 
 
@@ -299,8 +298,12 @@ def valid_area(geometry: Any) -> Any:
     return shapely.unary_union(areas) if areas else shapely.Polygon()
 
 
-def _lines(path: str | Path) -> list[tuple[int, str]]:
-    """Return the number and text of the lines that are not empty."""
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Return the number and text of a file's lines that are not empty.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -61,3 +61,19 @@ def test_what_cannot_be_read_as_a_table_is_no_result(folder):
     broken = folder / "out" / "broken.parquet"
     broken.write_bytes(b"PAR1")
     assert not has_columns("prediction*")(broken)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [("there.csv", "there.csv is a file"), ("there.csv/sub", "is a file"), ("map.gpkg", "such as .*map/")],
+)
+def test_an_output_that_is_no_folder_is_refused(tmp_path, output, said):
+    (tmp_path / "there.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match=said):
+        find_inputs(
+            tmp_path / "there.csv",
+            tmp_path / output,
+            find=find_tables,
+            is_result=lambda _: False,
+            what="tables",
+        )

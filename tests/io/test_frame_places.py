@@ -20,6 +20,7 @@ def box_at(x, y):
 
 
 CAMERA = "frame,lat,lon,altitude,heading,pitch,fov\n"
+CORNERS = "frame,x1,y1,x2,y2,x3,y3,x4,y4,crs\n"
 
 
 def test_straight_down_the_middle_is_below_the_camera(tmp_path):
@@ -80,6 +81,22 @@ def test_names_of_other_programs_are_understood(tmp_path):
     np.testing.assert_allclose(places.points(box_at(10, 10), 0, 0, 10, 10)[0], [1, 0], atol=1e-9)
 
 
+def test_rows_without_a_time_or_a_place_are_passed_over(tmp_path, caplog):
+    rows = [
+        "0,52,13,100,0,-90,90,2026-05-01T09:00:00Z",
+        "10,52,13,100,0,-90,90,",
+        "15,52,13,-3,0,-90,90,2026-05-01T10:00:00Z",
+        "20,52,13,100,0,-90,90,2026-05-01T09:00:04Z",
+    ]
+    text = CAMERA.replace("fov", "fov,timestamp") + "\n".join(rows) + "\n"
+    places = read_frame_places(write(tmp_path / "c.csv", text))
+    start = places.clock(0, 0)
+    assert [places.clock(frame, 0) - start for frame in (5, 10, 20)] == [1, 2, 4]
+    assert "1 of 4 rows have no usable place" in caplog.text
+    timeless = CAMERA.replace("fov", "fov,timestamp") + "0,52,13,100,0,-90,90,\n"
+    assert read_frame_places(write(tmp_path / "d.csv", timeless)).clock(0, 0) is None
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -87,6 +104,8 @@ def test_names_of_other_programs_are_understood(tmp_path):
         ("frame,lat,lon\n0,1,2\n", "lat, lon, altitude"),
         (CAMERA + "0,x,13,100,0,-90,90\n", "no row has numbers"),
         (CAMERA.replace("fov", "fov,timestamp") + "0,1,13,100,0,-90,90,later\n", "not ISO 8601"),
+        (CAMERA + "0,1,13,100,0,-90,0\n", "fov from 1 to 179"),
+        (CORNERS + "0,0,1,1,1,1,0,0,0,EPSG:none\n", "crs is 'EPSG:none'"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path, text, said):

@@ -146,17 +146,19 @@ class BoxTarget:
         """
         # Where no file names a class, all objects are of one.
         nameless = all(name is None for item in labels for name in item.names[~item.ignored])
-        known = [_name_all(item, _only(self.classes)) if nameless else item for item in labels]
+        names = {} if names is None or (nameless and len(names) > 1) else names
+        only = _only(self.classes or list(names.values())) if nameless else ""
+        known = [_name_all(item, only) if nameless else item for item in labels]
         if names:
-            known = [item.named({str(value): name for value, name in names.items()}) for item in known]
-        known = [self._of_known_classes(item, problems) for item in known]
+            known = [item.named(_called(names, self.classes)) for item in known]
+        listed = _listed(self.classes) or set(names.values())
+        known = [self._of_known_classes(item, listed, problems) for item in known]
         found = layer_classes([item.names[~item.ignored] for item in known])
         if not found:
             raise DataError("the labels hold no object that can be used")
         classes: Classes = self.classes
         if classes is None and names:
             classes = {value: name for value, name in names.items() if name in found}
-            classes |= {name: name for name in found if name not in names.values()}
             unseen = [name for name in names.values() if name not in found]
             if unseen:
                 _LOG.warning("no object of class %s in these labels", ", ".join(unseen))
@@ -167,23 +169,19 @@ class BoxTarget:
         # Regions that are ignored may be of no class; which they are given does not matter.
         return specs, index_of, [_name_all(item, found[0]) for item in known]
 
-    def _of_known_classes(self, labels: ObjectLabels, problems: Problems) -> ObjectLabels:
-        """Leave out the objects without a class, and those whose class the user did not list."""
-        listed: set[str] | None = None
-        if isinstance(self.classes, Mapping):
-            listed = {str(key) for pair in self.classes.items() for key in pair}
-        elif self.classes is not None:
-            listed = {str(name) for name in self.classes}
+    def _of_known_classes(self, labels: ObjectLabels, listed: set[str], problems: Problems) -> ObjectLabels:
+        """Leave out the objects without a class, and those of one that is not listed, where any are."""
+        where = "dataset.classes" if self.classes else "the list of classes that lies with the labels"
         keep = np.ones(len(labels), bool)
         for number, (name, ignored) in enumerate(zip(labels.names, labels.ignored, strict=True)):
             if name is None and not ignored:
                 problems.note("object without a class, left out", 1)
                 keep[number] = False
-            elif name is not None and listed is not None and str(name) not in listed:
+            elif name is not None and listed and str(name) not in listed:
                 keep[number] = False
                 problems.tell(
                     "object of a class that is not listed",
-                    f"{labels.path}: class {name!r} is not in dataset.classes ({', '.join(sorted(listed))})",
+                    f"{labels.path}: class {name!r} is not in {where} ({', '.join(sorted(listed))})",
                 )
         return labels if keep.all() else labels[keep]
 
@@ -218,6 +216,20 @@ class BoxTarget:
 
     def check_window(self, window_px: int) -> None:
         """Any edge will do."""
+
+
+def _listed(classes: Classes) -> set[str]:
+    """Return what classes may be called in labels: names, and the values they are given for."""
+    if isinstance(classes, Mapping):
+        return {str(key) for pair in classes.items() for key in pair}
+    return {str(name) for name in classes or ()}
+
+
+def _called(names: Mapping[int, str], classes: Classes) -> dict[str, str]:
+    """Return what values in labels are called, and the files' names of them: the user's word goes first."""
+    own = {str(key): str(name) for key, name in classes.items()} if isinstance(classes, Mapping) else {}
+    called = {str(value): own.get(str(value), name) for value, name in names.items()}
+    return called | {name: own[str(value)] for value, name in names.items() if str(value) in own}
 
 
 def _only(classes: Classes) -> str:

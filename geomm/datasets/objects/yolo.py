@@ -8,7 +8,7 @@ from pathlib import Path
 
 from geomm.datasets.objects.chips import ChipFolder, ObjectChips, ReadLabels, list_images
 from geomm.errors import DataError
-from geomm.io.object_files import read_yolo
+from geomm.io.object_files import read_lines, read_yolo
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.raster_info import RasterInfo
 from geomm.registry import DATASETS
@@ -69,16 +69,15 @@ def class_names(root: Path) -> dict[int, str]:
     for file in sorted(root.glob("*.y*ml")):
         try:
             names = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("names")
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+            if isinstance(names, Mapping):
+                return {int(value): str(name) for value, name in names.items()}
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{file} cannot be read as YOLO's data.yaml ({error})".replace("\n", " ")
             ) from error
-        if isinstance(names, Mapping):
-            return {int(value): str(name) for value, name in names.items()}
         if isinstance(names, list):
             return {value: str(name) for value, name in enumerate(names)}
     file = root / "classes.txt"
     if not file.is_file():
         return {}
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    return dict(enumerate(lines))
+    return dict(enumerate(line.strip() for _, line in read_lines(file)))

@@ -321,6 +321,34 @@ def test_a_yolo_line_of_another_form_is_named(tmp_path):
         YoloChips(root=str(tmp_path)).prepare(None)
 
 
+def test_a_class_that_the_data_do_not_list_is_named(tmp_path, caplog):
+    yolo(tmp_path)
+    (tmp_path / "labels" / "train" / "2.txt").write_text("0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(DataError, match=r"class '7' is not in the list of classes .*\(Palm, Pool\)"):
+        YoloChips(root=str(tmp_path)).prepare(None)
+    spec = YoloChips(root=str(tmp_path), on_error="skip").prepare(None)
+    assert [item.name for item in spec.classes] == ["Palm", "Pool"]
+    assert "object of a class that is not listed: 1" in caplog.text
+    spec = YoloChips(root=str(tmp_path), classes={0: "tree", 1: "water", 7: "tree"}).prepare(None)
+    assert [(item.value, item.name) for item in spec.classes] == [(0, "tree"), (1, "water")]
+
+
+@pytest.mark.parametrize("text", ["names: {a: Palm}\n", "- Palm\n", "names: [Palm\n", "names: {~: Palm}\n"])
+def test_yolo_names_that_make_no_sense_are_one_line(tmp_path, text):
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=r"cannot be read as YOLO's data\.yaml") as caught:
+        YoloChips(root=str(tmp_path)).prepare(None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("classes", [{1: "tree", 4: "water"}, {"Palm": "tree", "Pool": "water"}])
+def test_values_and_names_of_the_data_can_be_called_otherwise(tmp_path, classes):
+    coco(tmp_path)
+    spec = CocoChips(root=str(tmp_path), classes=classes).prepare(None)
+    assert [item.name for item in spec.classes] == ["tree", "water"]
+
+
 def test_chips_of_other_sizes_make_one_batch(tmp_path):
     voc(tmp_path, beside=True)
     png(tmp_path / "0.png", 0, size=60)
