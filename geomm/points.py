@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geomm.errors import ConfigError
 from geomm.structures import BandStatistics, ClassSpec
 
 #: A feature that geomm works out itself: height above the ground surface, metres.
@@ -36,6 +37,15 @@ FEATURE_GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
+#: Dimensions that are no features, and why.
+NO_FEATURES: dict[str, str] = {
+    "classification": "is what is learnt",
+    "X": "is a coordinate, which networks always see",
+    "Y": "is a coordinate, which networks always see",
+    "Z": "is a coordinate, which networks always see; for heights take height_above_ground",
+}
+
+
 def shape_of(name: str) -> tuple[str, float] | None:
     """Return the quantity and radius, metres, of a feature of surroundings; None of another feature."""
     found = _SHAPE.fullmatch(name)
@@ -54,7 +64,15 @@ def file_dimensions(features: Sequence[str]) -> tuple[str, ...]:
 
 
 def expand_features(names: Any) -> tuple[str, ...]:
-    """Return feature names with groups such as ``rgb`` spelled out, each once."""
+    """Return feature names with groups such as ``rgb`` spelled out, each once.
+
+    Raises:
+      ConfigError: a name that is no feature.
+    """
+    names = [names] if isinstance(names, str) else names
+    for name in names or ():
+        if name in NO_FEATURES:
+            raise ConfigError(f"dataset.features: {name!r} {NO_FEATURES[name]}; leave it out")
     spelled = [part for name in names or () for part in FEATURE_GROUPS.get(str(name), (str(name),))]
     return tuple(dict.fromkeys(spelled))
 

@@ -107,7 +107,7 @@ def _cells(store: PointStore, options: ChipOptions, number: int) -> Iterator[tup
     """Yield the squares of the map that a cloud may have points in, and the split of each."""
     edge = options.tile_m
     low = np.floor(np.asarray(store.origin[:2]) / edge).astype(int)
-    reach = np.array([store.cols, store.rows]) * store.cell_m / store.unit_m
+    reach = np.array([store.cols, store.rows]) * store.cell_m / store.units_m[0]
     high = np.floor((np.asarray(store.origin[:2]) + reach) / edge).astype(int)
     for col in range(low[0], high[0] + 1):
         for row in range(low[1], high[1] + 1):
@@ -119,12 +119,12 @@ def _tiles(
     store: PointStore, cell: tuple[int, int], names: list[str], options: ChipOptions
 ) -> Iterator[tuple[PctdTile, NDArray[np.float64]]]:
     """Yield the points of a square, in tiles of no more than there may be, each with its centre."""
-    origin, unit = np.asarray(store.origin), store.unit_m
+    origin, units = np.asarray(store.origin), np.asarray(store.units_m)
     corner = np.array(cell, np.float64) * options.tile_m
-    chosen = store.in_square((corner - origin[:2]) * unit, options.tile_m * unit)
+    chosen = store.in_square((corner - origin[:2]) * units[:2], options.tile_m * units[0])
     if not len(chosen):
         return
-    xyz = np.asarray(store.xyz[chosen], np.float64) / unit + origin
+    xyz = np.asarray(store.xyz[chosen], np.float64) / units + origin
     middle = (xyz[:, 2].min() + xyz[:, 2].max()) / 2
     center = np.array([*(corner + options.tile_m / 2), middle])
     features = np.asarray(store.features[chosen])

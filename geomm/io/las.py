@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError, DependencyError, did_you_mean
+from geomm.points import NO_FEATURES
 
 if TYPE_CHECKING:
     import laspy
@@ -55,14 +57,14 @@ class LasInfo:
     extra_dimensions: tuple[str, ...]
 
     @property
-    def unit_m(self) -> float:
-        """Metres a unit of the CRS; 1 where there is no CRS.
+    def units_m(self) -> tuple[float, float, float]:
+        """Metres a unit along x, y and z; 1 where there is no CRS. Heights may have a unit of their own.
 
         Raises:
           DataError: the CRS counts in degrees.
         """
         if self.crs is None:
-            return 1.0
+            return 1.0, 1.0, 1.0
         from pyproj import CRS
 
         crs = CRS.from_wkt(self.crs)
@@ -71,8 +73,8 @@ class LasInfo:
                 f"{self.path} is in degrees ({crs.name}); blocks are in metres: reproject it, for example to "
                 "the UTM zone it lies in"
             )
-        axes = crs.axis_info
-        return float(axes[0].unit_conversion_factor) if axes else 1.0
+        units = [float(axis.unit_conversion_factor) for axis in crs.axis_info] or [1.0]
+        return units[0], units[0], units[2] if len(units) > 2 else units[0]
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,32 @@ class PointChunk:
 
     def __len__(self) -> int:
         return len(self.xyz)
+
+
+def same_plane(first: str | None, second: str | None) -> bool:
+    """Say whether two clouds' coordinates lie on one map, whatever their heights count from.
+
+    A cloud without a CRS is taken for one of the others'.
+
+    Args:
+      first: WKT of its CRS, None where it has none.
+      second: that of the other one.
+    """
+    if first is None or second is None or first == second:
+        return True
+    return bool(_plane(first).equals(_plane(second), ignore_axis_order=True))
+
+
+def crs_name(wkt: str) -> str:
+    """Return what people call a CRS."""
+    return str(_plane(wkt).name)
+
+
+@cache
+def _plane(wkt: str) -> Any:
+    from pyproj import CRS
+
+    return CRS.from_wkt(wkt).to_2d()
 
 
 def read_las_info(path: str | Path) -> LasInfo:
@@ -164,7 +192,10 @@ def read_chunks(
     with _opened(path) as reader:
         header = reader.header
         _check_grid(path, header)
-        names = {name: find_dimension(path, name, header.point_format.dimension_names) for name in dimensions}
+        there = header.point_format
+        names = {name: find_dimension(path, name, there.dimension_names) for name in dimensions}
+        for name, own in names.items():
+            _check_single(path, name, there.dimension_by_name(own))
         done = 0
         while done < header.point_count:
             wanted = min(chunk_points, header.point_count - done)
@@ -175,8 +206,14 @@ def read_chunks(
             done += wanted
 
 
-def find_dimension(path: str | Path, name: str, available: Any) -> str:
+def find_dimension(path: str | Path, name: str, available: Any, *, also: Sequence[str] = ()) -> str:
     """Return what a file calls a dimension.
+
+    Args:
+      path: of the file, for the message.
+      name: as features are named.
+      available: the file's own names.
+      also: further names that the message may propose.
 
     Raises:
       DataError: it has none of that name; lists those there are.
@@ -185,8 +222,9 @@ def find_dimension(path: str | Path, name: str, available: Any) -> str:
     for candidate in _ALIASES.get(name, (name,)):
         if candidate in there:
             return candidate
+    proposed = [*(item for item in there if item not in NO_FEATURES), *also]
     raise DataError(
-        f"{path} has no dimension {name!r}; {did_you_mean(name, there, limit=40)}. Give clouds that have "
+        f"{path} has no dimension {name!r}; {did_you_mean(name, proposed, limit=60)}. Give clouds that have "
         "it, or train without it (dataset.features)"
     )
 
@@ -236,6 +274,14 @@ def _read_points(path: str | Path, reader: Any, wanted: int, done: int) -> Any:
             f"{done + len(points):,} are there; copy or export it again"
         )
     return points
+
+
+def _check_single(path: str | Path, name: str, dimension: Any) -> None:
+    if dimension.num_elements > 1:
+        raise DataError(
+            f"{path}: dimension {name!r} holds {dimension.num_elements} numbers a point, expected one; "
+            "write them as dimensions of their own"
+        )
 
 
 def _check_grid(path: str | Path, header: Any) -> None:

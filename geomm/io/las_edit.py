@@ -1,7 +1,7 @@
 """Writing a cloud again with other classification codes and nothing else changed.
 
 Header, VLRs and EVLRs are copied as bytes; of each point's record only the classification is
-touched. Layouts follow the LAS 1.4 specification, revision 15 (ASPRS).
+touched.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,16 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
+from geomm.io.las_layout import (
+    COMPRESSED_BIT,
+    EVLRS_AT,
+    VLR_BYTES,
+    WAVEFORMS_AT,
+    Evlr,
+    Layout,
+    find_evlrs,
+    read_layout,
+)
 
 #: Name of the extra dimension that holds the share of votes for the class.
 CONFIDENCE = "confidence"
 _SOFTWARE = b"geomm"
 _KEEP = -1
-_VLR_BYTES, _EVLR_BYTES = 54, 60
 _LASZIP = ("laszip encoded", 22204)
 _EXTRA_BYTES = ("LASF_Spec", 4)
-_COMPRESSED_BIT = 0x80
 _FLOAT32 = 9
+_COPY_BYTES = 1 << 24
 #: Bytes of a record of each point format, without extra bytes.
 _RECORD_BYTES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)
 
@@ -43,28 +52,6 @@ class PointCodes:
 
     codes: NDArray[np.int16]
     confidence: NDArray[np.float32] | None = None
-
-
-@dataclass
-class _Layout:
-    """A LAS file's header and VLRs as bytes, and where its points lie."""
-
-    header: bytearray
-    vlrs: list[tuple[bytearray, bytes]]
-    gap: bytes
-    points: int
-    point_format: int
-    record_bytes: int
-    point_offset: int
-    compressed: bool
-    evlr_start: int
-
-    def find(self, key: tuple[str, int]) -> int | None:
-        for index, (head, _) in enumerate(self.vlrs):
-            user = bytes(head[2:18]).split(b"\0")[0].decode("latin-1")
-            if (user, struct.unpack_from("<H", head, 18)[0]) == key:
-                return index
-        return None
 
 
 def written_by_geomm(path: str | Path) -> bool:
@@ -119,9 +106,9 @@ def _rewrite(
     confidence: bool,
     compress: bool,
 ) -> None:
-    layout = _read_layout(name, read)
+    layout = read_layout(name, read)
     take = _record_reader(name, read, layout)
-    evlrs = _evlrs(read, layout)
+    evlrs = find_evlrs(read, layout)
     place = _add_confidence(layout) if confidence else None
     vlr = _set_compression(layout, compress)
     start = _write_front(write, layout, evlrs)
@@ -137,35 +124,10 @@ def _rewrite(
             compressor.compress_many(edited.reshape(-1))
     if compressor is not None:
         compressor.done()
-    _write_evlrs(write, evlrs)
+    _write_evlrs(read, write, layout, evlrs)
 
 
-def _read_layout(name: str, file: BinaryIO) -> _Layout:
-    first = file.read(375)
-    if len(first) < 227 or first[:4] != b"LASF":
-        raise DataError(f"{name} is no LAS file; expected one that begins with LASF")
-    size, offset, count = struct.unpack_from("<HII", first, 94)
-    raw_format, record_bytes, legacy = struct.unpack_from("<BHI", first, 104)
-    file.seek(0)
-    header = bytearray(file.read(size))
-    points, evlr_start = legacy, 0
-    if header[25] >= 4 and size >= 375:
-        evlr_start = (
-            struct.unpack_from("<Q", header, 235)[0] if struct.unpack_from("<I", header, 243)[0] else 0
-        )
-        points = struct.unpack_from("<Q", header, 247)[0] or legacy
-    vlrs: list[tuple[bytearray, bytes]] = []
-    for _ in range(count):
-        head = bytearray(file.read(_VLR_BYTES))
-        vlrs.append((head, file.read(struct.unpack_from("<H", head, 20)[0])))
-    gap = file.read(max(offset - file.tell(), 0))
-    return _Layout(
-        header, vlrs, gap, points, raw_format & 0x3F, record_bytes, offset,
-        bool(raw_format & _COMPRESSED_BIT), evlr_start,
-    )  # fmt: skip
-
-
-def _record_reader(name: str, file: BinaryIO, layout: _Layout) -> Callable[[int], NDArray[np.uint8]]:
+def _record_reader(name: str, file: BinaryIO, layout: Layout) -> Callable[[int], NDArray[np.uint8]]:
     """Return a function from a number of points to the next points' records, (n, bytes)."""
     import lazrs
 
@@ -200,7 +162,7 @@ def _check_codes(name: str, codes: NDArray[np.int16], limit: int) -> None:
         )
 
 
-def _edit(raw: NDArray[np.uint8], piece: PointCodes, layout: _Layout, place: int | None) -> NDArray[np.uint8]:
+def _edit(raw: NDArray[np.uint8], piece: PointCodes, layout: Layout, place: int | None) -> NDArray[np.uint8]:
     """Return the records with their codes, and their confidence at byte ``place``."""
     width = layout.record_bytes
     if raw.shape[1] != width:
@@ -217,7 +179,7 @@ def _edit(raw: NDArray[np.uint8], piece: PointCodes, layout: _Layout, place: int
     return raw
 
 
-def _add_confidence(layout: _Layout) -> int:
+def _add_confidence(layout: Layout) -> int:
     """Describe the extra dimension; return at which byte of a record it lies."""
     index = layout.find(_EXTRA_BYTES)
     place = _RECORD_BYTES[layout.point_format]
@@ -238,7 +200,7 @@ def _add_confidence(layout: _Layout) -> int:
     if undescribed > 0:
         described += _descriptor(0, "undescribed", "", options=undescribed)
     described += _descriptor(_FLOAT32, CONFIDENCE, "share of votes for the class")
-    head = bytearray(_VLR_BYTES)
+    head = bytearray(VLR_BYTES)
     head[2:18] = _EXTRA_BYTES[0].encode().ljust(16, b"\0")
     struct.pack_into("<HH", head, 18, _EXTRA_BYTES[1], len(described))
     if index is None:
@@ -265,7 +227,7 @@ def _descriptor(kind: int, name: str, text: str, *, options: int = 0) -> bytes:
     return bytes(record)
 
 
-def _set_compression(layout: _Layout, compress: bool) -> bytes | None:
+def _set_compression(layout: Layout, compress: bool) -> bytes | None:
     """Give the layout the LASzip VLR that its points are written with; return its data."""
     import lazrs
 
@@ -279,14 +241,14 @@ def _set_compression(layout: _Layout, compress: bool) -> bytes | None:
         if index is not None:
             del layout.vlrs[index]
         return None
-    layout.header[104] = raw_format | _COMPRESSED_BIT
+    layout.header[104] = raw_format | COMPRESSED_BIT
     if index is not None:
         old = layout.vlrs[index][1]
         vlr = lazrs.LazVlr(old)
         if vlr.item_size() == layout.record_bytes and not vlr.uses_variable_size_chunks():
             return old
     data = bytes(lazrs.LazVlr.new_for_compression(raw_format, extra).record_data())
-    head = bytearray(_VLR_BYTES)
+    head = bytearray(VLR_BYTES)
     head[2:18] = _LASZIP[0].encode().ljust(16, b"\0")
     struct.pack_into("<HH", head, 18, _LASZIP[1], len(data))
     if index is None:
@@ -302,25 +264,7 @@ def _compressor(file: BinaryIO, vlr: bytes) -> Any:
     return lazrs.LasZipCompressor(file, lazrs.LazVlr(vlr))
 
 
-def _evlrs(file: BinaryIO, layout: _Layout) -> list[bytes]:
-    """Return the extended VLRs as bytes, without COPC's index."""
-    if not layout.evlr_start:
-        return []
-    found = []
-    back = file.tell()
-    file.seek(layout.evlr_start)
-    for _ in range(struct.unpack_from("<I", layout.header, 243)[0]):
-        head = file.read(_EVLR_BYTES)
-        if len(head) < _EVLR_BYTES:
-            break
-        body = file.read(struct.unpack_from("<Q", head, 20)[0])
-        if head[2:18].split(b"\0")[0] != b"copc":
-            found.append(head + body)
-    file.seek(back)
-    return found
-
-
-def _write_front(file: BinaryIO, layout: _Layout, evlrs: list[bytes]) -> int:
+def _write_front(file: BinaryIO, layout: Layout, evlrs: Sequence[Evlr]) -> int:
     """Write header and VLRs; return where points begin."""
     header = layout.header
     vlr_bytes = sum(len(head) + len(body) for head, body in layout.vlrs)
@@ -331,7 +275,7 @@ def _write_front(file: BinaryIO, layout: _Layout, evlrs: list[bytes]) -> int:
     struct.pack_into("<II", header, 96, start, len(layout.vlrs))
     struct.pack_into("<H", header, 105, layout.record_bytes)
     if header[25] >= 4 and len(header) >= 375:
-        struct.pack_into("<QI", header, 235, 0, len(evlrs))
+        struct.pack_into("<QI", header, EVLRS_AT, 0, sum(block.listed for block in evlrs))
     file.write(header)
     for head, body in layout.vlrs:
         file.write(head + body)
@@ -339,12 +283,23 @@ def _write_front(file: BinaryIO, layout: _Layout, evlrs: list[bytes]) -> int:
     return start
 
 
-def _write_evlrs(file: BinaryIO, evlrs: list[bytes]) -> None:
-    if not evlrs:
-        return
-    file.seek(0, os.SEEK_END)
-    start = file.tell()
+def _write_evlrs(read: BinaryIO, write: BinaryIO, layout: Layout, evlrs: Sequence[Evlr]) -> None:
+    """Copy the extended VLRs behind the points, and say in the header where they are."""
+    write.seek(0, os.SEEK_END)
+    places = []
     for block in evlrs:
-        file.write(block)
-    file.seek(235)
-    file.write(struct.pack("<Q", start))
+        places.append(write.tell())
+        _copy(read, write, block)
+    for block, place in zip(evlrs, places, strict=True):
+        if block.start == layout.waveforms:
+            write.seek(WAVEFORMS_AT)
+            write.write(struct.pack("<Q", place))
+    if any(block.listed for block in evlrs):  # the listed ones come first
+        write.seek(EVLRS_AT)
+        write.write(struct.pack("<Q", places[0]))
+
+
+def _copy(read: BinaryIO, write: BinaryIO, block: Evlr) -> None:
+    read.seek(block.start)
+    for left in range(block.length, 0, -_COPY_BYTES):
+        write.write(read.read(min(left, _COPY_BYTES)))

@@ -115,8 +115,8 @@ def draw_point_panels(
             colors = paint_labels(labels, spec.classes)
             axis.imshow(render(sample.xyz, colors, height_px=400, oblique=slant))
             axis.set_axis_off()
-        line[0].set_title(short_name(sample.name), fontsize=7, loc="left")
-    for axis, title in zip(axes[0][1:], [*titles, *titles][1:], strict=True):
+        line[0].text(0, -0.02, short_name(sample.name), fontsize=7, va="top", transform=line[0].transAxes)
+    for axis, title in zip(axes[0], [*titles, *titles], strict=True):
         axis.set_title(title, fontsize=9)
     add_legend(figure, spec.classes, {"no class": "#969696"})
     return save_figure(figure, path)

@@ -1,5 +1,7 @@
 """Small clouds for tests."""
 
+import struct
+
 import laspy
 import numpy as np
 from pyproj import CRS
@@ -11,7 +13,7 @@ def write_cloud(path, xyz, *, codes=None, point_format=3, crs=UTM, extra=None, s
     """Write points (n, 3) with random values in every dimension of the format."""
     rng = np.random.default_rng(seed)
     xyz = np.asarray(xyz, np.float64).reshape(-1, 3)
-    header = laspy.LasHeader(point_format=point_format, version="1.4" if point_format >= 6 else "1.2")
+    header = laspy.LasHeader(point_format=point_format, version=_version(point_format))
     header.scales = np.full(3, scale)
     header.offsets = np.floor(xyz.min(0)) if len(xyz) else np.zeros(3)
     if crs is not None:
@@ -35,6 +37,23 @@ def write_cloud(path, xyz, *, codes=None, point_format=3, crs=UTM, extra=None, s
         las[name] = rng.random(n).astype(kind)
     las.write(str(path))
     return path
+
+
+def _version(point_format):
+    return "1.4" if point_format >= 6 else "1.3" if point_format >= 4 else "1.2"
+
+
+def add_waveforms(path, content, *, listed):
+    """Put waveform packets behind a cloud, as an extended VLR that the header counts (1.4) or not."""
+    raw = bytearray(path.read_bytes())
+    head = bytearray(60)
+    head[2:18] = b"LASF_Spec".ljust(16, b"\0")
+    struct.pack_into("<HQ", head, 18, 65535, len(content))
+    raw[6] |= 2
+    struct.pack_into("<Q", raw, 227, len(raw))
+    if listed:
+        struct.pack_into("<QI", raw, 235, len(raw), 1)
+    path.write_bytes(bytes(raw) + bytes(head) + content)
 
 
 def town(seed=0, edge=40.0, density=6.0):

@@ -5,9 +5,10 @@ import struct
 import laspy
 import numpy as np
 import pytest
+from pyproj import CRS
 
 from geomm.errors import DataError
-from geomm.io.las import read_chunks, read_las_info
+from geomm.io.las import read_chunks, read_las_info, same_plane
 from tests.io.clouds import write_cloud
 
 
@@ -30,7 +31,7 @@ def test_chunks_join_to_the_whole(tmp_path, point_format, ending):
         )
     info = read_las_info(path)
     assert (info.points, info.point_format, info.extra_dimensions) == (500, point_format, ("height",))
-    assert info.unit_m == 1.0 and "UTM zone 32N" in info.crs
+    assert info.units_m == (1.0, 1.0, 1.0) and "UTM zone 32N" in info.crs
 
 
 def test_scan_angles_are_degrees_in_every_format(tmp_path):
@@ -45,10 +46,10 @@ def test_scan_angles_are_degrees_in_every_format(tmp_path):
 
 def test_feet_are_known_and_degrees_refused(tmp_path):
     feet = write_cloud(tmp_path / "feet.las", points(5), crs="EPSG:2263")
-    assert read_las_info(feet).unit_m == pytest.approx(0.3048, abs=1e-5)
+    assert read_las_info(feet).units_m == pytest.approx((0.3048,) * 3, abs=1e-5)
     degrees = write_cloud(tmp_path / "degrees.las", np.random.rand(5, 3), crs="EPSG:4326")
     with pytest.raises(DataError, match=r"in degrees .* reproject it"):
-        read_las_info(degrees).unit_m  # noqa: B018
+        read_las_info(degrees).units_m  # noqa: B018
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
@@ -96,6 +97,33 @@ def test_huge_coordinates_are_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match="further than"):
         list(read_chunks(path))
+
+
+def test_heights_may_have_a_unit_of_their_own(tmp_path):
+    path = write_cloud(tmp_path / "a.laz", np.zeros((1, 3)), point_format=6, crs="EPSG:26910+6360")
+    assert read_las_info(path).units_m == pytest.approx((1.0, 1.0, 0.3048), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "first, second, same",
+    [
+        ("EPSG:2154", "EPSG:2154+5720", True),
+        ("EPSG:32632", "EPSG:32633", False),
+        ("EPSG:32632", None, True),
+    ],
+)
+def test_heights_do_not_make_another_map(first, second, same):
+    wkts = [None if code is None else CRS.from_user_input(code).to_wkt() for code in (first, second)]
+    assert same_plane(*wkts) == same
+
+
+def test_a_dimension_of_several_numbers_is_no_feature(tmp_path):
+    path = write_cloud(tmp_path / "a.laz", np.zeros((4, 3)), point_format=6)
+    las = laspy.read(path)
+    las.add_extra_dim(laspy.ExtraBytesParams("normal", "3f8"))
+    las.write(str(path))
+    with pytest.raises(DataError, match="'normal' holds 3 numbers a point, expected one"):
+        next(read_chunks(path, ["normal"]))
 
 
 def test_a_missing_dimension_lists_those_there_are(tmp_path):

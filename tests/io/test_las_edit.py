@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from geomm.errors import DataError
 from geomm.io.las_edit import PointCodes, write_codes, written_by_geomm
-from tests.io.clouds import write_cloud
+from tests.io.clouds import add_waveforms, write_cloud
 
 #: Bytes of a header that say by what and when a file was written.
 STAMPS = slice(58, 94)
@@ -27,7 +27,7 @@ def pieces(codes, step=150, confidence=None):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    point_format=st.sampled_from([0, 1, 2, 3, 6, 7, 8]), n=st.integers(1, 300), step=st.integers(1, 200),
+    point_format=st.integers(0, 10), n=st.integers(1, 300), step=st.integers(1, 200),
     seed=st.integers(0, 9),
 )  # fmt: skip
 def test_an_uncompressed_file_differs_in_codes_and_stamps_alone(
@@ -49,7 +49,7 @@ def test_an_uncompressed_file_differs_in_codes_and_stamps_alone(
     np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("point_format", [1, 3, 6, 7, 8])
+@pytest.mark.parametrize("point_format", [1, 3, 6, 7, 8, 10])
 @pytest.mark.parametrize("ends", [("las", "laz"), ("laz", "laz"), ("laz", "las")])
 @pytest.mark.parametrize("confidence", [False, True])
 def test_every_dimension_vlr_and_the_header_survive(tmp_path, point_format, ends, confidence):
@@ -86,6 +86,20 @@ def test_extended_vlrs_survive(tmp_path):
         out = write_codes(path, tmp_path / name, pieces(np.full(400, 4, np.int16)))
         (block,) = laspy.read(out).evlrs
         assert (block.user_id, block.record_id, block.record_data) == ("me", 7, b"x" * 70000)
+
+
+@pytest.mark.parametrize("point_format, ends", [(4, "las"), (9, "las"), (10, "laz")])
+@pytest.mark.parametrize("listed", [False, True])
+def test_waveforms_inside_a_file_are_found_in_its_copy(tmp_path, point_format, ends, listed):
+    path = cloud(tmp_path / f"a.{ends}", point_format=point_format)
+    content = bytes(range(256)) * 9
+    add_waveforms(path, content, listed=listed and point_format > 5)
+    codes = pieces(np.full(400, 4, np.int16), confidence=np.ones(400, np.float32))
+    out = write_codes(path, tmp_path / f"b.{ends}", codes, confidence=True).read_bytes()
+    start = int.from_bytes(out[227:235], "little")
+    assert out[start + 2 : start + 11] == b"LASF_Spec" and out[start + 60 :] == content
+    evlrs = laspy.read(tmp_path / f"b.{ends}").evlrs or []
+    assert len(evlrs) == (listed and point_format > 5)
 
 
 def test_a_copc_becomes_a_plain_laz(tmp_path):

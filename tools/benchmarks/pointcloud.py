@@ -196,24 +196,42 @@ def compare_memory(args):
 
 
 def compare_search(args):
+    """Processor time: what a worker takes of a core that the model would use."""
     from scipy.spatial import cKDTree
 
-    points = np.random.default_rng(0).random((args.search_points, 3)).astype(np.float32) * [100, 100, 10]
-    tree = timed(lambda: cKDTree(points, balanced_tree=False, compact_nodes=False).query(points, k=16), 1)
-    print(f"\n16 nearest of {len(points):,} points: cKDTree {tree:.2f} s", end="")
     try:
         import open3d
     except (ImportError, OSError) as error:
-        print(f"; open3d is not here ({error})")
-        return
-    tensor = open3d.core.Tensor(np.ascontiguousarray(points, np.float32))
+        open3d = None
+        print(f"\nopen3d is not here ({error})")
+    for count in (8192, args.search_points):
+        points = np.random.default_rng(0).random((count, 3)).astype(np.float32) * np.float32([20, 20, 8])
 
-    def search():
-        index = open3d.core.nns.NearestNeighborSearch(tensor)
-        index.knn_index()
-        return index.knn_search(tensor, 16)
+        def by_tree(points=points):
+            tree = cKDTree(points, leafsize=12, compact_nodes=False, balanced_tree=False)
+            return tree.query(points, k=16, workers=1)[1]
 
-    print(f", open3d {timed(search, 1):.2f} s (all cores)")
+        print(f"16 nearest of {count:,} points: cKDTree {cpu_s(by_tree, args.repeats):.3f} s", end="")
+        if open3d is None:
+            print()
+            continue
+
+        def by_open3d(points=points):
+            index = open3d.core.nns.NearestNeighborSearch(open3d.core.Tensor(points))
+            index.knn_index()
+            return index.knn_search(open3d.core.Tensor(points), 16)[0].numpy()
+
+        assert (np.sort(by_tree()) == np.sort(by_open3d())).mean() > 0.999
+        print(f", open3d {cpu_s(by_open3d, args.repeats):.3f} s")
+
+
+def cpu_s(run, repeats):
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        taken.append(time.process_time() - start)
+    return statistics.median(taken)
 
 
 def main(argv):

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from geomm.datasets.blocks import SPLITS, assign_blocks
+from geomm.datasets.clouds.asprs import asprs_classes, asprs_name
 from geomm.datasets.clouds.blocks import Cloud, EveryPoint, RandomBlocks
 from geomm.datasets.clouds.store import PointStore, check_cloud, open_store
 from geomm.errors import DataError
-from geomm.io.las import LAS_ENDINGS
+from geomm.io.las import LAS_ENDINGS, crs_name, same_plane
 from geomm.io.paths import expand
 from geomm.points import PointSample, PointSpec, expand_features
 from geomm.registry import DATASETS
 from geomm.samples import sample_root
-from geomm.structures import IGNORE_INDEX, BandStatistics, make_classes
+from geomm.structures import IGNORE_INDEX, BandStatistics
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
@@ -29,12 +30,6 @@ Opened = tuple[int, PointStore, str | None]
 Paths = str | Path | Sequence[str | Path] | None
 #: Codes that say nothing: never classified, unclassified, low and high noise.
 _NO_CLASS = (0, 1, 7, 18)
-#: ASPRS's names of codes (LAS 1.4, table 17).
-_ASPRS = {
-    2: "ground", 3: "low_vegetation", 4: "medium_vegetation", 5: "high_vegetation", 6: "building",
-    8: "key_point", 9: "water", 10: "rail", 11: "road", 12: "overlap", 13: "wire_guard",
-    14: "wire_conductor", 15: "transmission_tower", 16: "wire_connector", 17: "bridge",
-}  # fmt: skip
 #: Points remembered a class, to draw blocks around.
 _ANCHORS = 200_000
 
@@ -123,7 +118,7 @@ class LasClouds:
         self.spec = PointSpec(
             features=self.features,
             statistics=_statistics(clouds, len(self.features)),
-            classes=make_classes(names, values),
+            classes=asprs_classes(names, values),
             codes=codes,
             block_m=self.block_m,
             block_points=self.block_points,
@@ -168,7 +163,7 @@ class LasClouds:
         given = self.classes
         if given is None or not isinstance(given, Mapping):
             usable = [code for code in found if code not in _NO_CLASS and code not in self.ignore]
-            named = [_ASPRS.get(code, f"class_{code}") for code in usable] if given is None else list(given)
+            named = [asprs_name(code) for code in usable] if given is None else list(given)
             if len(named) != len(usable):
                 raise DataError(
                     f"dataset.classes: {len(named)} names for {len(usable)} codes ({usable}); give "
@@ -271,16 +266,13 @@ class LasClouds:
 
 
 def _check_crs(opened: Sequence[Opened]) -> None:
-    from pyproj import CRS
-
-    known = {crs: store.path for _, store, crs in opened if crs is not None}
-    first = next(iter(known), None)
-    for crs, path in known.items():
-        if first is not None and CRS.from_wkt(crs) != CRS.from_wkt(first):
+    known = [(crs, store.path) for _, store, crs in opened if crs is not None]
+    for crs, path in known[1:]:
+        first, other = known[0]
+        if not same_plane(crs, first):
             raise DataError(
-                f"{path} is in {CRS.from_wkt(crs).name}, {known[first]} in "
-                f"{CRS.from_wkt(first).name}; reproject "
-                "them to one CRS, or train on one of them"
+                f"{path} is in {crs_name(crs)}, {other} in {crs_name(first)}; reproject them to one CRS, or "
+                "train on one of them"
             )
 
 

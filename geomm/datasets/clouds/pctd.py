@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from geomm.datasets.clouds.las import LasClouds, Opened
-from geomm.datasets.clouds.store import load_store, save_store
+from geomm.datasets.clouds.store import LAYOUT, load_store, save_store
 from geomm.errors import DataError
 from geomm.io.pctd import PctdSplit, open_pctd
 from geomm.points import file_dimensions
@@ -83,7 +83,7 @@ class PctdClouds(LasClouds):
 
     def _store(self, split: PctdSplit, cache: Path) -> Any:
         stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in split.files]
-        words = [stamps, list(self.features), self.block_m]
+        words = [stamps, list(self.features), self.block_m, LAYOUT]
         folder = cache / f"pctd_{hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]}"
         if not (folder / "store.json").is_file():
             names = file_dimensions(self.features)
@@ -101,6 +101,6 @@ class PctdClouds(LasClouds):
                 self.features,
                 cell_m=self.block_m / 8,
                 origin=origin.tolist(),
-                unit_m=1.0,
+                units_m=(1.0, 1.0, 1.0),
             )
         return load_store(str(split.folder), folder)

@@ -15,12 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from geomm.errors import DataError
 from geomm.io.las import LasInfo, find_dimension, read_chunks, read_las_info
-from geomm.points import HEIGHT, file_dimensions, shape_of
+from geomm.points import FEATURE_GROUPS, HEIGHT, SHAPES, file_dimensions, shape_of
 from geomm.transforms.ground import LowestPoints
 from geomm.transforms.shape import shape_features
 
 #: Most cells of a store; a wider cloud has larger ones.
 _MOST_CELLS = 4_000_000
+#: Changes with what a store's files hold, so that older ones are made anew.
+LAYOUT = 2
+#: What may be asked for beside a file's own dimensions.
+_WORKED_OUT = (HEIGHT, *FEATURE_GROUPS, *(f"{name}_1m" for name in SHAPES))
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class PointStore:
       path: the cloud.
       folder: of the arrays.
       origin: (3,) what local coordinates are counted from, in CRS units.
-      unit_m: metres a CRS unit.
+      units_m: metres a CRS unit along x, y and z.
       cell_m: edge of a cell.
       rows, cols: cells along y and x.
     """
@@ -39,7 +43,7 @@ class PointStore:
     path: str
     folder: Path
     origin: tuple[float, float, float]
-    unit_m: float
+    units_m: tuple[float, float, float]
     cell_m: float
     rows: int
     cols: int
@@ -69,7 +73,7 @@ class PointStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the mapped arrays out: a loader's worker maps them itself."""
-        fields = ("path", "folder", "origin", "unit_m", "cell_m", "rows", "cols")
+        fields = ("path", "folder", "origin", "units_m", "cell_m", "rows", "cols")
         return {name: self.__dict__[name] for name in fields}
 
     def in_square(self, low: ArrayLike, edge_m: float) -> NDArray[np.int64]:
@@ -103,7 +107,7 @@ def open_store(path: str, features: Sequence[str], cache: Path, *, cell_m: float
       DataError: a cloud that cannot be read, in degrees, or without a dimension.
     """
     status = Path(path).stat()
-    words = [str(Path(path).resolve()), status.st_size, status.st_mtime_ns, list(features), cell_m]
+    words = [str(Path(path).resolve()), status.st_size, status.st_mtime_ns, list(features), cell_m, LAYOUT]
     key = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
     folder = cache / f"cloud_{key}"
     if not (folder / "store.json").is_file():
@@ -114,7 +118,8 @@ def open_store(path: str, features: Sequence[str], cache: Path, *, cell_m: float
 def load_store(path: str, folder: Path) -> PointStore:
     """Return the store in a folder; ``path`` is what it was made of."""
     known = json.loads((folder / "store.json").read_text(encoding="utf-8"))
-    return PointStore(path=path, folder=folder, **{**known, "origin": tuple(known["origin"])})
+    triples = {name: tuple(known[name]) for name in ("origin", "units_m")}
+    return PointStore(path=path, folder=folder, **{**known, **triples})
 
 
 def check_cloud(path: str, features: Sequence[str]) -> LasInfo:
@@ -125,8 +130,8 @@ def check_cloud(path: str, features: Sequence[str]) -> LasInfo:
     """
     info = read_las_info(path)
     for name in file_dimensions(features):
-        find_dimension(path, name, info.dimensions)
-    info.unit_m  # noqa: B018 - raises for degrees
+        find_dimension(path, name, info.dimensions, also=_WORKED_OUT)
+    info.units_m  # noqa: B018 - raises for degrees
     return info
 
 
@@ -148,7 +153,7 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
     xyz = np.concatenate([part[0] for part in parts])
     # Not the header's bounds, which some programs leave at zero.
     origin = np.floor(xyz.min(0))
-    xyz = (xyz - origin) * info.unit_m
+    xyz = (xyz - origin) * np.asarray(info.units_m)
     values = np.concatenate([part[1] for part in parts])
     codes = np.concatenate([part[2] for part in parts])
     if not np.isfinite(values).all():
@@ -159,7 +164,7 @@ def _make_store(path: str, features: Sequence[str], folder: Path, cell_m: float)
             f"{path}: {', '.join(bad)} holds values that are no numbers; leave it out of the features"
         )
     save_store(
-        folder, xyz, values, codes, features, cell_m=cell_m, origin=origin.tolist(), unit_m=info.unit_m
+        folder, xyz, values, codes, features, cell_m=cell_m, origin=origin.tolist(), units_m=info.units_m
     )
 
 
@@ -172,7 +177,7 @@ def save_store(
     *,
     cell_m: float,
     origin: Sequence[float],
-    unit_m: float,
+    units_m: Sequence[float],
 ) -> None:
     """Sort points by cell and write them.
 
@@ -184,7 +189,7 @@ def save_store(
       features: to keep, in order.
       cell_m: edge of a cell; larger where there would be too many.
       origin: (3,) in CRS units.
-      unit_m: metres a CRS unit.
+      units_m: metres a CRS unit along x, y and z.
     """
     values = _with_worked_out(xyz, values, features)
     # Rounding may leave a point just below the origin.
@@ -199,7 +204,7 @@ def save_store(
     np.save(folder / "features.npy", values[order].astype(np.float32))
     np.save(folder / "codes.npy", codes[order])
     np.save(folder / "starts.npy", np.searchsorted(cell[order], np.arange(rows * cols + 1)))
-    note = {"origin": list(origin), "unit_m": unit_m, "cell_m": cell_m, "rows": rows, "cols": cols}
+    note = {"origin": list(origin), "units_m": list(units_m), "cell_m": cell_m, "rows": rows, "cols": cols}
     # Written last: a store without it is not there.
     (folder / "store.json").write_text(json.dumps(note), encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from geomm.errors import ConfigError, did_you_mean
 from geomm.inference.options import InferenceOptions
@@ -19,8 +20,8 @@ class PointOptions(InferenceOptions):
     region_points: int = 400_000
     neighbours: bool = True
     confidence: bool = False
-    classes: Sequence[int | str] | None = None
-    preserve: Sequence[int] | None = None
+    classes: Sequence[int | str] | int | str | None = None
+    preserve: Sequence[int | str] | int | str | None = None
     remap: Mapping[int, int] | None = None
     boundary: str | None = None
 
@@ -50,10 +51,50 @@ class PointOptions(InferenceOptions):
             return list(range(spec.num_classes))
         known = {str(item.value): index for index, item in enumerate(spec.classes)}
         known |= {item.name: index for index, item in enumerate(spec.classes)}
-        for given in self.classes:
-            if str(given) not in known:
-                raise ConfigError(f"inference.classes: unknown {given!r}; {did_you_mean(str(given), known)}")
-        return [known[str(given)] for given in self.classes]
+        chosen = [str(given) for given in _listed(self.classes)]
+        for given in chosen:
+            if given not in known:
+                raise ConfigError(f"inference.classes: unknown {given!r}; {did_you_mean(given, known)}")
+        return [known[given] for given in chosen]
+
+    def preserved(self, spec: PointSpec) -> list[int]:
+        """Return the codes whose points keep them; a class's name stands for all of its codes.
+
+        Raises:
+          ConfigError: what is neither a code nor a class of the model.
+        """
+        names = [item.name for item in spec.classes]
+        found: list[int] = []
+        for given in _listed(self.preserve):
+            if given in names:
+                found += [code for code, index in spec.codes.items() if names[index] == given]
+            else:
+                found.append(_code("inference.preserve", given, f" or one of {', '.join(names)}"))
+        return found
+
+    def remapped(self) -> dict[int, int]:
+        """Return the codes that are changed first, and what they become.
+
+        Raises:
+          ConfigError: what is no code.
+        """
+        given = self.remap or {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"inference.remap: found {given!r}, expected {{old code: new code, …}}")
+        return {_code("inference.remap", old): _code("inference.remap", new) for old, new in given.items()}
+
+
+def _listed(value: Sequence[int | str] | int | str | None) -> list[int | str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, int | str) else list(value)
+
+
+def _code(key: str, given: Any, more: str = "") -> int:
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and int(text) <= 255):
+        raise ConfigError(f"{key}: found {given!r}, expected a classification code, 0 to 255{more}")
+    return int(text)
 
 
 def _metres(value: float | str | None) -> float | None:

@@ -84,14 +84,16 @@ class CloudWriter:
 
     def __post_init__(self) -> None:
         limit = code_limit(self.info.point_format)
-        values = [self.spec.classes[index].value for index in self.options.written(self.spec)]
-        values += [int(code) for code in (self.options.remap or {}).values()]
-        if values and max(values) > limit:
-            raise DataError(
-                f"{self.info.path}: point format {self.info.point_format} holds classification codes 0 to "
-                f"{limit}, the model writes {max(values)}; convert it to format 6 or above, or name the "
-                "codes that it holds in inference.classes"
-            )
+        written = [self.spec.classes[index].value for index in self.options.written(self.spec)]
+        for values, writer, cure in (
+            (written, "the model", "name the codes that it holds in inference.classes"),
+            (self.options.remapped().values(), "inference.remap", "give other codes there"),
+        ):
+            if max(values, default=0) > limit:
+                raise DataError(
+                    f"{self.info.path}: point format {self.info.point_format} holds classification codes "
+                    f"0 to {limit}, {writer} writes {max(values)}; convert it to format 6 or above, or {cure}"
+                )
         self._boundary = _Boundary.open(self.options.boundary, self.info) if self.options.boundary else None
 
     def write(self, work: Path) -> list[Path]:
@@ -108,16 +110,15 @@ class CloudWriter:
         wanted[self.options.written(self.spec)] = True
         values = np.array([item.value for item in self.spec.classes], np.int16)
         remap = np.arange(256, dtype=np.int16)
-        for given, new in (self.options.remap or {}).items():
-            remap[int(given)] = int(new)
+        for given, new in self.options.remapped().items():
+            remap[given] = new
+        preserved = self.options.preserved(self.spec)
         every = max(self.info.points // _PREVIEW_POINTS, 1)
         for chunk in read_chunks(self.info.path, ["classification"], chunk_points=CHUNK_POINTS):
             index, confidence = _results_of(chunk, results)
             before = chunk.values["classification"].astype(np.int16)
             old = remap[before]
-            changed = wanted[index]
-            if self.options.preserve:
-                changed &= ~np.isin(old, [int(code) for code in self.options.preserve])
+            changed = wanted[index] & ~np.isin(old, preserved)
             if self._boundary is not None:
                 changed &= self._boundary.holds(chunk.xyz)
             codes = np.where(changed, values[index], old).astype(np.int16)
@@ -127,9 +128,8 @@ class CloudWriter:
     def _show(self, chunk: PointChunk, before: NDArray[Any], after: NDArray[Any], every: int) -> None:
         if self.options.preview:
             first = -chunk.start % every
-            xyz = ((chunk.xyz[first::every] - np.asarray(self.info.mins)) * self.info.unit_m).astype(
-                np.float32
-            )
+            away = chunk.xyz[first::every] - np.asarray(self.info.mins)
+            xyz = (away * np.asarray(self.info.units_m)).astype(np.float32)
             self._shown.append((xyz, before[first::every], after[first::every]))
 
     def _draw(self) -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomm.errors import ConfigError, DataError
+from geomm.inference.clouds.neighbours import Neighbours
 from geomm.inference.clouds.options import PointOptions
 from geomm.inference.clouds.output import RESULT, CloudWriter, check_output, output_file
 from geomm.inference.clouds.regions import (
@@ -70,15 +71,17 @@ def predict_clouds(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    options.blocks(spec)
+    reach_m, _ = options.blocks(spec)
     options.written(spec)
+    options.preserved(spec)
+    options.remapped()
     folder = Path(output)
     find = partial(expand, endings=LAS_ENDINGS)
     clouds = find_inputs(inputs, folder, find=find, is_result=written_by_geomm, what="clouds")
     names = output_names([cloud.replace(".copc.", ".") for cloud in clouds])
     folder.mkdir(parents=True, exist_ok=True)
     runner = _Runner(folder, collate, score, spec, options, model_id)
-    beside = _Bounds(clouds) if options.neighbours else None
+    beside = Neighbours(clouds, spec.dimensions) if options.neighbours else None
     device = options.resolve_device()
 
     def predict(position: int) -> tuple[list[Path], int] | None:
@@ -87,35 +90,9 @@ def predict_clouds(
         if options.skips(target):
             return None
         with reused_memory(device):
-            return runner.classify(cloud, target, beside.near(cloud, spec.block_m) if beside else [])
+            return runner.classify(cloud, target, beside.near(cloud, reach_m) if beside else [])
 
     return predict_each(clouds, predict, what="clouds", unit="points", on_error=options.on_error)
-
-
-class _Bounds:
-    """Which inputs lie beside which; those that cannot be read lie nowhere."""
-
-    def __init__(self, clouds: Sequence[str]) -> None:
-        self._infos: dict[str, LasInfo] = {}
-        for cloud in clouds:
-            try:
-                self._infos[cloud] = read_placed_info(cloud)
-            except DataError:
-                continue  # it fails by itself when its turn comes
-
-    def near(self, cloud: str, reach_m: float) -> list[LasInfo]:
-        """Return the other clouds with points within a reach of one's bounds."""
-        own = self._infos.get(cloud)
-        if own is None:
-            return []
-        reach = reach_m / own.unit_m
-        low, high = np.asarray(own.mins)[:2] - reach, np.asarray(own.maxs)[:2] + reach
-        found = []
-        for path, info in self._infos.items():
-            apart = (np.asarray(info.maxs)[:2] < low).any() or (np.asarray(info.mins)[:2] > high).any()
-            if path != cloud and info.points and not apart and info.crs == own.crs:
-                found.append(info)
-        return found
 
 
 @dataclass(frozen=True)
@@ -153,7 +130,6 @@ class _Runner:
         info = read_placed_info(cloud)
         for name in self.spec.dimensions:
             find_dimension(cloud, name, info.dimensions)
-        others = [other for other in others if set(self.spec.dimensions) <= set(other.dimensions)]
         work = target.with_name(f".{target.name}.work")
         self._prepare_work(work, cloud, others)
         writer = CloudWriter(info, target, self.spec, self.options)
@@ -180,7 +156,7 @@ class _Runner:
             info = replace(info, **json.loads(measured.read_text(encoding="utf-8")))
         block_m, overlap_m = self.options.blocks(self.spec)
         grid = RegionGrid.cover(
-            (np.asarray(info.maxs) - np.asarray(info.mins))[:2] * info.unit_m,
+            ((np.asarray(info.maxs) - np.asarray(info.mins)) * np.asarray(info.units_m))[:2],
             info.points,
             block_m=block_m,
             overlap_m=overlap_m,

@@ -146,23 +146,23 @@ def spread(
         return list(json.loads(note.read_text(encoding="utf-8")))
     for old in folder.glob("region_*.bin"):
         old.unlink()
-    origin, unit = np.asarray(info.mins), info.unit_m
+    origin, units = np.asarray(info.mins), np.asarray(info.units_m)
     reach = np.array([grid.block_m, grid.block_m])
-    extent = (np.asarray(info.maxs) - origin)[:2] * unit
+    extent = ((np.asarray(info.maxs) - origin) * units)[:2]
     sources = [info, *others]
     surface = None
     if HEIGHT in spec.features:
         lowest = LowestPoints(-reach, extent + reach)
         for source in sources:
             for chunk in _chunks(source, (), needed=source is info):
-                lowest.add((chunk.xyz - origin) * unit)
+                lowest.add((chunk.xyz - origin) * units)
         surface = lowest.surface()
     kind = record_type(len(spec.features))
     last = np.nextafter(np.float32(grid.edge_m), np.float32(0))
     own: set[int] = set()
     for source in sources:
         for chunk in _chunks(source, spec.dimensions, needed=source is info):
-            local = (chunk.xyz - origin) * unit
+            local = (chunk.xyz - origin) * units
             numbers = np.arange(chunk.start, chunk.start + len(chunk))
             near = np.ones(len(local), bool)
             if source is not info:

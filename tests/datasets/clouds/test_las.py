@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from geomm.datasets.clouds.asprs import asprs_classes
 from geomm.datasets.clouds.las import LasClouds
 from geomm.datasets.clouds.store import open_store
-from geomm.errors import DataError
+from geomm.errors import ConfigError, DataError
 from geomm.points import PointSpec
 from geomm.structures import IGNORE_INDEX
 from tests.io.clouds import town, write_cloud
@@ -122,11 +123,38 @@ def test_loader_workers_read_the_same_samples(folder, tmp_path):
         ({"classes": ["a", "b"]}, "2 names for 3 codes"),
         ({"classes": {2: "ground", 9: "water"}}, "no training point of class 'water'"),
         ({"features": ["nir"]}, "has no dimension 'nir'"),
+        ({"features": ["height_above_grond"]}, "did you mean 'height_above_ground'"),
+        ({"features": ["planarity"]}, "did you mean 'planarity_1m'"),
     ],
 )
 def test_mistakes_are_named(folder, tmp_path, options, message):
     with pytest.raises(DataError, match=message):
         source_of(folder, tmp_path, **options)
+
+
+@pytest.mark.parametrize("name", ["classification", "Z"])
+def test_labels_and_coordinates_are_no_features(name):
+    with pytest.raises(ConfigError, match=f"dataset.features: '{name}' is .*; leave it out"):
+        LasClouds(root="a.laz", features=name)
+
+
+def test_classes_have_the_colours_of_their_codes(folder, tmp_path):
+    _, spec = source_of(folder, tmp_path, classes={2: "soil", 6: "roof", 1: "rest"})
+    soil, roof, rest = (item.color for item in spec.classes)
+    assert soil == asprs_classes(["ground"], [2])[0].color and roof[0] > 2 * max(roof[1:])
+    assert len({soil, roof, rest}) == 3
+
+
+def test_heights_in_feet_become_metres(tmp_path):
+    xyz, codes = town(edge=20)
+    feet = xyz * [1, 1, 1 / 0.3048006096]
+    for name, points, crs in (("m", xyz, "EPSG:26910+5703"), ("ft", feet, "EPSG:26910+6360")):
+        write_cloud(tmp_path / f"{name}.laz", points, codes=codes, crs=crs, point_format=6)
+    metres, other = (
+        open_store(str(tmp_path / f"{name}.laz"), ["height_above_ground"], tmp_path, cell_m=2.0)
+        for name in ("m", "ft")
+    )
+    np.testing.assert_allclose(other.features, metres.features, atol=0.01)
 
 
 def test_mixed_crs_and_damaged_files_are_named_or_left_out(tmp_path):

@@ -162,8 +162,33 @@ def test_only_selected_classes_are_written_and_preserved_codes_stay(tmp_path):
     assert (after[old == 7] == 7).all()
     assert set(np.unique(after[old == 1])) <= {3, 6, 2}
     assert 6 in after and 5 not in after
-    with pytest.raises(ConfigError, match="did you mean 'roof'"):
-        classify(path, tmp_path / "b", classes=["rof"])
+
+
+@pytest.mark.parametrize("preserve", [2, "ground", ["ground", 7]])
+def test_a_class_or_code_alone_is_named_without_a_list(tmp_path, preserve):
+    xyz, codes = town(3)
+    path = write_cloud(tmp_path / "town.laz", xyz, codes=np.where(codes == 2, 2, 1))
+    report = classify(path, tmp_path / "a", classes="roof", preserve=preserve)
+    after = np.asarray(laspy.read(report.outputs[0]).classification)
+    assert (after[codes == 2] == 2).all() and set(np.unique(after)) == {1, 2, 6}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"classes": ["rof"]}, "did you mean 'roof'"),
+        ({"classes": "rof"}, "did you mean 'roof'"),
+        ({"preserve": ["water"]}, "found 'water', expected a classification code, 0 to 255 or one of ground"),
+        ({"preserve": -1}, "inference.preserve: found -1"),
+        ({"remap": {1: 256}}, "inference.remap: found 256"),
+        ({"remap": {"a": 2}}, "inference.remap: found 'a'"),
+        ({"remap": [1, 2]}, "expected {old code: new code, …}"),
+    ],
+)
+def test_options_that_do_not_hold_are_named(tmp_path, options, message):
+    path = write_cloud(tmp_path / "town.laz", town(edge=5)[0])
+    with pytest.raises(ConfigError, match=message):
+        classify(path, tmp_path / "out", **options)
 
 
 def test_points_outside_a_boundary_keep_their_codes(tmp_path):
@@ -230,6 +255,8 @@ def test_a_code_that_the_format_cannot_hold_is_refused_before_any_work(tmp_path)
     spec = dataclasses.replace(make_spec(), classes=make_classes(["a", "b", "c"], [2, 5, 64]))
     with pytest.raises(DataError, match="codes 0 to 31, the model writes 64"):
         classify(path, tmp_path / "out", spec)
+    with pytest.raises(DataError, match=r"codes 0 to 31, inference\.remap writes 64"):
+        classify(path, tmp_path / "out", remap={1: 64})
 
 
 def test_a_picture_shows_before_and_after(tmp_path):
