@@ -30,8 +30,8 @@ _SPLITS = ("train", "training", "val", "valid", "validation", "test")
 _BOXES = {"xmin", "ymin", "xmax", "ymax"}
 _OBJECTS = ("detection", "instance_segmentation")
 _MAPPED = ("segmentation", *_OBJECTS)
-#: Files that are looked at, and how deep; what lies beyond is of the same kind.
-_MOST_FILES, _DEEPEST = 20000, 6
+#: Files of a folder, and of all, that are looked at, and how deep; what lies beyond is of the same kind.
+_MOST_IN_FOLDER, _MOST_FILES, _DEEPEST = 20_000, 200_000, 6
 #: Label files that are opened to see what they are.
 _OPENED = 12
 
@@ -119,11 +119,9 @@ class _Listing:
             folders[:] = sorted(n for n in folders if not n.startswith(".") and not n.endswith(".gdb"))
             if len(here.parts) >= _DEEPEST:
                 folders.clear()
-            listing.files += [
-                here / name
-                for name in sorted(names)
-                if not name.startswith(".") and not name.endswith(".aux.xml")
-            ]
+            shown = [n for n in sorted(names) if not n.startswith(".") and not n.endswith(".aux.xml")]
+            listing.files += [here / name for name in shown[:_MOST_IN_FOLDER]]
+            listing.complete &= len(shown) <= _MOST_IN_FOLDER
             if len(listing.files) >= _MOST_FILES:
                 listing.complete = False
                 break

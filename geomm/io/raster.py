@@ -138,16 +138,7 @@ class RasterReader:
             return pixels, valid
         rows = slice(inside.row - window.row, inside.row - window.row + inside.height)
         cols = slice(inside.col - window.col, inside.col - window.col + inside.width)
-        where = Window(inside.col, inside.row, inside.width, inside.height)
-        try:
-            handle = self._handle()
-            pixels[:, rows, cols] = handle.read(chosen, window=where)
-            valid[rows, cols] = self._valid(handle, pixels[:, rows, cols], window=where)
-        except RasterioError as error:
-            raise DataError(
-                f"{self.source.path}: pixels at column {inside.col}, row {inside.row} cannot be "
-                f"read ({_one_line(error)}); the file is damaged, copy or make it again"
-            ) from error
+        pixels[:, rows, cols], valid[rows, cols] = self._part(chosen, inside)
         return pixels, valid
 
     def read_overview(self, longest_px: int, bands: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -190,19 +181,26 @@ class RasterReader:
         rows = _scaled(inside.row - window.row, inside.height, scale, size_px)
         cols = _scaled(inside.col - window.col, inside.width, scale, size_px)
         shape = (rows.stop - rows.start, cols.stop - cols.start)
-        where = Window(inside.col, inside.row, inside.width, inside.height)
         resampling = Resampling.average if scale < 1 else Resampling.bilinear
+        pixels[:, rows, cols], valid[rows, cols] = self._part(chosen, inside, shape, resampling=resampling)
+        return pixels, valid
+
+    def _part(
+        self, bands: list[int], inside: PixelWindow, shape: tuple[int, int] | None = None, **how: Any
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window that lies on the raster, in another shape where one is given."""
+        where = Window(inside.col, inside.row, inside.width, inside.height)
+        of_one: dict[str, Any] = {} if shape is None else {"out_shape": shape}
+        of_all: dict[str, Any] = {} if shape is None else {"out_shape": (len(bands), *shape)}
         try:
             handle = self._handle()
-            part = handle.read(chosen, window=where, out_shape=(len(chosen), *shape), resampling=resampling)
-            pixels[:, rows, cols] = part
-            valid[rows, cols] = self._valid(handle, part, window=where, out_shape=shape)
+            pixels = handle.read(bands, window=where, **of_all, **how)
+            return pixels, self._valid(handle, pixels, window=where, **of_one)
         except RasterioError as error:
             raise DataError(
                 f"{self.source.path}: pixels at column {inside.col}, row {inside.row} cannot be "
                 f"read ({_one_line(error)}); the file is damaged, copy or make it again"
             ) from error
-        return pixels, valid
 
     def _valid(self, handle: Any, pixels: NDArray[Any], **where: Any) -> NDArray[np.bool_]:
         """Return what is valid of pixels (C, h, w) that were read with ``where``."""

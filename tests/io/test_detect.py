@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import geomm.io.detect
 from geomm.errors import DataError
 from geomm.io.arcgis import TASKS_OF_KIND
 from geomm.io.detect import detect
@@ -37,6 +38,15 @@ def test_every_kind_of_arcgis_export(tmp_path, kind, side):
     found = detect(tmp_path)
     assert found.tasks == TASKS_OF_KIND[kind] and found.uses[0].dataset == "chips"
     assert found.what == f"an ArcGIS export of {kind}, 1 chip"
+
+
+def test_labels_behind_more_chips_than_are_looked_at_are_seen(tmp_path, monkeypatch):
+    for number in range(9):
+        make(tmp_path, **{f"images__{number}_dot_jpg": "", f"labels__{number}_dot_txt": "0 .5 .5 .1 .1\n"})
+    monkeypatch.setattr(geomm.io.detect, "_MOST_IN_FOLDER", 4)
+    found = detect(tmp_path)
+    assert found.what == "YOLO: 4 or more text files and 4 or more images"
+    assert use_of(tmp_path) == ("yolo", "detection")
 
 
 def test_a_kind_that_nobody_reads_is_said(tmp_path):
