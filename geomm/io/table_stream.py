@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
-from geomm.io.tables import geo_metadata, is_connection, kind_of, separator
+from geomm.io.tables import check_driver, geo_metadata, is_connection, kind_of, separator
 
+#: What Arrow says of a text where a number is to be, with the column from 0.
+_NO_NUMBER = re.compile(r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to double: .*?'(.*)'")
 _NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
 
@@ -48,6 +51,7 @@ class RowReader:
 
     Raises:
       DataError: it cannot be read.
+      DependencyError: a database that this GDAL has no driver for.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class RowReader:
         self.kind = kind_of(path)
         if not is_connection(path) and not Path(path).exists():
             raise DataError(f"{path}: there is no such file")
+        check_driver(path)
         with told(path):
             self.layout = getattr(self, f"_{self.kind}_layout")()
 
@@ -79,17 +84,27 @@ class RowReader:
         with open(self.path, encoding="utf-8-sig") as file:
             names = next(csv_row(file, separator(self.path)), [])
         types = {n: pyarrow.float64() if n in self.numbers else pyarrow.string() for n in names}
-        reader = csv.open_csv(
-            self.path,
-            # About as many bytes as the rows wanted have; batches are cut to size below.
-            read_options=csv.ReadOptions(block_size=max(64 * self.batch_rows, 2**20)),
-            parse_options=csv.ParseOptions(delimiter=separator(self.path), newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                column_types=types, null_values=_NULLS, strings_can_be_null=True
-            ),
-        )
-        for batch in reader:
-            yield from _cut(batch, self.batch_rows)
+        try:
+            reader = csv.open_csv(
+                self.path,
+                # About as many bytes as the rows wanted have; batches are cut to size below.
+                read_options=csv.ReadOptions(block_size=max(64 * self.batch_rows, 2**20)),
+                parse_options=csv.ParseOptions(delimiter=separator(self.path), newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    column_types=types, null_values=_NULLS, strings_can_be_null=True
+                ),
+            )
+            for batch in reader:
+                yield from _cut(batch, self.batch_rows)
+        except pyarrow.ArrowInvalid as error:
+            found = _NO_NUMBER.search(str(error))
+            if found is None:
+                raise
+            column, line, value = found.groups()
+            raise DataError(
+                f"{self.path}: column {names[int(column)]!r}{f', line {line}' if line else ''}: "
+                f"found {value!r}, expected a number; correct it or leave it empty"
+            ) from error
 
     def _parquet_layout(self) -> RowsLayout:
         import pyarrow.parquet

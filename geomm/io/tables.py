@@ -12,12 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.errors import DataError, MissingCRSError, did_you_mean
+from geomm.errors import DataError, DependencyError, MissingCRSError, did_you_mean
 from geomm.io.paths import VECTOR_ENDINGS, expand
 
 _LOG = logging.getLogger("geomm")
 TEXT_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDINGS = (".parquet", ".geoparquet")
+#: GDAL's driver by how the name of a database begins.
+_DATABASES = {
+    "PG:": "PostgreSQL",
+    "postgresql://": "PostgreSQL",
+    "postgres://": "PostgreSQL",
+    "MSSQL:": "MSSQLSpatial",
+    "MySQL:": "MySQL",
+    "OCI:": "OCI",
+}
 TABLE_ENDINGS = (*TEXT_ENDINGS, *VECTOR_ENDINGS)
 
 
@@ -58,6 +67,22 @@ def is_connection(text: str) -> bool:
     return "://" in text or text.startswith(("PG:", "/vsi", "MSSQL:", "OCI:", "MySQL:"))
 
 
+def check_driver(path: str) -> None:
+    """Check that a database can be opened at all: the wheels of pyogrio have no driver for any.
+
+    Raises:
+      DependencyError: its driver is not there.
+    """
+    import pyogrio
+
+    driver = next((name for start, name in _DATABASES.items() if path.startswith(start)), None)
+    if driver is not None and driver not in pyogrio.list_drivers():
+        raise DependencyError(
+            f"{path}: this pyogrio was built without GDAL's driver {driver}; install one that has it "
+            "(conda install -c conda-forge pyogrio libgdal-pg), or export the table to a GeoPackage"
+        )
+
+
 def kind_of(path: str) -> str:
     """Return ``text``, ``parquet`` or ``features``, by what reads it."""
     ending = Path(path.partition("?")[0]).suffix.lower()
@@ -81,12 +106,14 @@ def read_table(path: str, *, layer: str | None = None, text: Sequence[str] = ())
 
     Raises:
       DataError: there is no such file, it is none, or it has no rows.
+      DependencyError: a database that this GDAL has no driver for.
     """
     import geopandas
     import pandas
     import pyarrow
 
     kind = kind_of(path)
+    check_driver(path)
     if not is_connection(path) and not Path(path).exists():
         raise DataError(f"{path}: there is no such file")
     try:

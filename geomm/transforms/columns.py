@@ -110,12 +110,18 @@ class Column:
 def to_numbers(values: Any, kind: str, name: str) -> Floats:
     """Return float64 with NaN where a value is missing: numbers, truths as 0 and 1, dates as seconds.
 
+    Args:
+      values: of a column; the index of a Series says which rows of the table they are, from 0.
+      kind: one of ``KINDS`` but ``category``.
+      name: of the column, for messages.
+
     Raises:
       DataError: a value that is none of the kind, or is infinite.
     """
     import pandas
 
-    series = pandas.Series(values).reset_index(drop=True)
+    given = pandas.Series(values)
+    series = given.reset_index(drop=True)
     if kind == "date":
         return _dates(series, name)
     if kind == "boolean" and series.dtype == object:
@@ -134,7 +140,7 @@ def to_numbers(values: Any, kind: str, name: str) -> Floats:
     if infinite.any():
         raise DataError(
             f"column {name!r} has infinite values in {infinite.sum()} rows (the first is row "
-            f"{int(np.argmax(infinite))}); correct them or leave them empty"
+            f"{given.index[int(np.argmax(infinite))] + 1} of the table); correct them or leave them empty"
         )
     return np.asarray(numbers, dtype=np.float64)
 

@@ -66,7 +66,7 @@ def draw_actual_predicted(
         ends = [min(truth.min(), found.min()), max(truth.max(), found.max())]
         left.plot(ends, ends, color="grey", linewidth=0.8)
         left.set(xlabel=f"actual {target.name}", ylabel=f"predicted {target.name}")
-        right.hist(found - truth, bins=40, color=_BLUE)
+        right.hist(found - truth, bins=int(np.clip(len(truth) // 5, 8, 40)), color=_BLUE)
         right.axvline(0, color="grey", linewidth=0.8)
         right.locator_params(axis="x", nbins=5)
         right.set(xlabel=f"predicted minus actual {target.name}", ylabel="rows")

@@ -6,7 +6,7 @@ import pandas
 import pytest
 from shapely import Point
 
-from geomm.errors import DataError
+from geomm.errors import DataError, DependencyError
 from geomm.io.table_stream import RowReader, geometries, with_columns
 from geomm.io.table_writer import RowWriter
 from geomm.io.tables import credible_crs, find_tables, read_table, read_tables, to_crs
@@ -109,9 +109,9 @@ def test_what_is_no_table_is_named(tmp_path, name, content, said):
 
 
 def test_a_word_among_numbers_is_named(tmp_path):
-    (tmp_path / "a.csv").write_text("a,b\n1,2\nmany,3\n")
-    with pytest.raises(DataError, match=r"a.csv cannot be read.*many"):
-        list(RowReader(str(tmp_path / "a.csv"), numbers=["a"]))
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,many\n")
+    with pytest.raises(DataError, match=r"a.csv: column 'b', line 3: found 'many', expected a num"):
+        list(RowReader(str(tmp_path / "a.csv"), numbers=["a", "b"]))
 
 
 def test_tables_of_equal_columns_are_joined(frame, tmp_path):
@@ -123,6 +123,13 @@ def test_tables_of_equal_columns_are_joined(frame, tmp_path):
     save(frame.rename(columns={"a": "aa"}), tmp_path / "3.gpkg")
     with pytest.raises(DataError, match=r"3.gpkg has no column 'a'.*did you mean 'aa'"):
         read_tables([one, str(tmp_path / "3.gpkg")])
+
+
+def test_a_database_without_its_driver_is_named(monkeypatch):
+    monkeypatch.setattr("pyogrio.list_drivers", lambda: {"GPKG": "rw"})
+    for read in (read_table, RowReader):
+        with pytest.raises(DependencyError, match=r"PG:dbname=x: .* driver PostgreSQL; install"):
+            read("PG:dbname=x")
 
 
 def test_sources_of_gdal_are_no_files(tmp_path):

@@ -117,7 +117,7 @@ def _unusable(series: Any, kind: str | None, most: int, limit: int, *, named: bo
         if distinct > most or names_rows:
             return f"has {distinct:,} distinct texts in {len(series):,} rows"
     if series.nunique(dropna=False) <= 1:
-        return f"is constant ({series.iloc[0]!r})"
+        return f"is constant ({series.iloc[0]})"
     return None
 
 

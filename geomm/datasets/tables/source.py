@@ -44,7 +44,7 @@ from geomm.registry import DATASETS
 from geomm.samples import LAYER, make
 from geomm.structures import ClassSpec
 from geomm.transforms.columns import to_numbers
-from geomm.transforms.table import Encoded, Surroundings, TableSpec
+from geomm.transforms.table import Encoded, Surroundings, TableSpec, Target
 
 _LOG = logging.getLogger("geomm")
 
@@ -170,7 +170,7 @@ class Table:
         self.frame = rows.frame
         self.centres = centres(rows)
         targets, classes = self._fit_kind()
-        parts = self._split(rows, classes)
+        parts = self._split(rows, targets, classes)
         train = self.frame[parts == TRAIN]
         if not len(train):
             raise DataError("no row is left to train on; make dataset.split.val and test smaller")
@@ -218,7 +218,7 @@ class Table:
         self._numbering = numbering_columns(rows.frame)
         there = labelled_rows(rows.frame, self.targets)
         rows = Rows(
-            rows.frame[there].reset_index(drop=True),
+            rows.frame[there].copy(),
             None if rows.geometry is None else rows.geometry[there],
             rows.crs,
         )
@@ -264,9 +264,7 @@ class Table:
         )
         return {**found, **{f"h3_{self.h3}": "category"}} if self.h3 is not None else found
 
-    def _fit_kind(self) -> tuple[Any, tuple[ClassSpec, ...]]:
-        from geomm.transforms.table import Target
-
+    def _fit_kind(self) -> tuple[tuple[Target, ...], tuple[ClassSpec, ...]]:
         kinds = {name: target_kind(self.frame[name], name) for name in self.targets}
         kind = self.kind
         if kind == "auto":
@@ -278,7 +276,7 @@ class Table:
             return (Target(self.targets[0]),), fit_classes(self.frame[self.targets[0]], self.targets[0])
         return tuple(fit_target(name, self.frame[name], self.transform) for name in self.targets), ()
 
-    def _split(self, rows: Rows, classes: tuple[ClassSpec, ...]) -> Parts:
+    def _split(self, rows: Rows, targets: tuple[Target, ...], classes: tuple[ClassSpec, ...]) -> Parts:
         way, column = self.how["by"], self.how["column"]
         check_way(way, column=column, placed=rows.geometry is not None)
         options: dict[str, Any] = {
@@ -291,7 +289,7 @@ class Table:
         if way == "random":
             labels = None
             if classes:
-                labels = TableSpec((), self._fit_kind()[0], classes).encode_targets(self.frame)
+                labels = TableSpec((), targets, classes).encode_targets(self.frame)
             return split_rows(random_units(len(rows), labels, self.split_seed), dealt=True, **options)
         if way == "block":
             placed = to_crs(rows.geometry, rows.crs, self.around.crs, "the table")  # type: ignore[arg-type]

@@ -50,6 +50,11 @@ def split_rows(
     sizes = np.bincount(unit_of)
     needed = (folds + (1 if ordered else 0)) if folds else 1 + (val > 0) + (test > 0)
     if len(known) < needed:
+        if dealt:
+            raise DataError(
+                f"the table has {len(known)} rows, and the split needs at least {needed}; "
+                "give more rows, or fewer parts (dataset.folds, dataset.split.val and test)"
+            )
         raise DataError(
             f"the rows fall into {len(known)} groups, and the split needs at least {needed}; "
             "choose smaller blocks (dataset.split.block_m), another column, or split.by=random"

@@ -81,6 +81,7 @@ class _Prediction:
     model: Any
     spec: TableSpec
     options: TabularOptions
+    read: int = 0
     rows: int = 0
     unseen: dict[str, set[str]] = field(default_factory=dict)
     drawn: list[tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=list)
@@ -134,7 +135,10 @@ class _Prediction:
         around = self._around(names)
         fields = [column.name for column in self.spec.columns if column.name not in around.names]
         self.spec.check_fields(names, fields, where)
-        table: dict[str, Any] = batch.select(fields).to_pandas().to_dict("series")
+        frame = batch.select(fields).to_pandas()
+        frame.index = range(self.read, self.read + batch.num_rows)  # messages name rows of the table
+        self.read += batch.num_rows
+        table: dict[str, Any] = frame.to_dict("series")
         geometry = geometries(batch, layout)
         crs = layout.crs
         if geometry is not None and self.spec.around.crs is None and self.spec.around.needs_place:
@@ -144,7 +148,7 @@ class _Prediction:
             x, y = (to_numbers(batch.column(name).to_pandas(), "number", name) for name in around.xy)
             geometry, crs = points_of(x, y), around.xy_crs
         if around.needs_place:
-            table |= surrounding_columns(Table(batch.select(fields).to_pandas(), geometry, crs), around)
+            table |= surrounding_columns(Table(frame, geometry, crs), around)
         try:
             encoded = self.spec.encode(table)
         except DataError as error:

@@ -69,6 +69,8 @@ class FullyConnected(TableNetwork):
             for column, width in zip(spec.category_columns, widths, strict=True)
         )
         self.embedding_dropout = nn.Dropout(embedding_dropout)
+        if any(width < 1 for width in layers):
+            raise ConfigError([Problem("head.layers", f"found {min(layers)}, expected widths of 1 or more")])
         drops = [float(dropout)] * len(layers) if isinstance(dropout, int | float) else list(dropout)
         if len(drops) != len(layers):
             raise ConfigError(

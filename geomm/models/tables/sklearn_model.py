@@ -78,20 +78,25 @@ class SklearnModel(TableModel):
             self.estimator.fit(features, target)
         except (ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
+            cure = "give an estimator of that kind, or other head.kwargs"
+            if len(self.spec.targets) > 1:
+                cure += "; sklearn.multioutput.MultiOutputRegressor fits one for each target"
             raise DataError(
-                f"{self.name} cannot be trained on this {self.spec.kind} ({reason}); "
-                "give an estimator of that kind, or other head.kwargs"
+                f"{self.name} cannot be trained on this {self.spec.kind} ({reason}); {cure}"
             ) from error
 
     def _check_kind(self) -> None:
         """Check that a classifier is to learn classes, and a regressor quantities.
 
         Raises:
-          DataError: it is the other way round, which an estimator itself need not notice.
+          DataError: it is of another kind, which an estimator itself need not notice.
         """
-        from sklearn.base import is_classifier, is_regressor
+        from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
 
-        other = is_regressor(self.estimator) if self.spec.classes else is_classifier(self.estimator)
+        fits = is_classifier if self.spec.classes else is_regressor
+        kinds = (is_classifier, is_regressor, is_clusterer, is_outlier_detector)
+        # An estimator that says nothing of its kind is taken at its user's word.
+        other = any(kind(self.estimator) for kind in kinds) and not fits(self.estimator)
         if other or not (hasattr(self.estimator, "fit") and hasattr(self.estimator, "predict")):
             wanted = "Classifier" if self.spec.classes else "Regressor"
             raise DataError(

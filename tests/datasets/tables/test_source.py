@@ -176,6 +176,16 @@ def test_bad_values_are_named(tmp_path, change, said):
         prepared(tmp_path, path=str(tmp_path / "bad.parquet"), kind="regression")
 
 
+def test_an_infinite_value_is_named_by_its_row_in_the_table(tmp_path):
+    frame = pandas.DataFrame(make_frame().drop(columns="geometry"))
+    frame.loc[:2, "price"] = np.nan
+    frame.loc[50:, "size"] = np.inf
+    frame.loc[52:, "size"] = 1.5
+    frame.to_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match=r"'size' has infinite values in 2 rows \(the first is row 51 of"):
+        prepared(tmp_path, path=str(tmp_path / "bad.parquet"), split={"by": "time", "column": "day"})
+
+
 def test_one_class_only_is_named(tmp_path):
     frame = pandas.DataFrame(make_frame().drop(columns="geometry")).assign(kind="flat")
     frame.to_csv(tmp_path / "bad.csv", index=False)

@@ -87,6 +87,8 @@ def test_a_column_may_name_the_parts_itself():
 def test_what_a_split_lacks_is_named():
     with pytest.raises(DataError, match="2 groups, and the split needs at least 3"):
         split_rows(np.array([0, 1, 1]), val=0.2, test=0.2, seed=0)
+    with pytest.raises(DataError, match=r"3 rows, .* needs at least 5; give more rows"):
+        split_rows(random_units(3, None, 0), val=0.2, test=0.0, seed=0, dealt=True, fold=0, folds=5)
     with pytest.raises(ConfigError, match=r"split.by=time needs dataset.split.column"):
         check_way("time", column=None, placed=True)
     with pytest.raises(ConfigError, match="needs geometries"):

@@ -119,6 +119,14 @@ def test_options_that_do_not_hold_are_named(world, tmp_path, options, said):
         predict(world, world[0] / "rows.gpkg", tmp_path, **options)
 
 
+def test_an_infinite_value_is_named_by_its_row_in_the_table(world, tmp_path):
+    bad = world[1].copy()
+    bad.loc[123, "size"] = np.inf
+    bad.to_parquet(tmp_path / "bad.parquet")
+    with pytest.raises(DataError, match="the first is row 124 of the table"):
+        predict(world, tmp_path / "bad.parquet", tmp_path / "out", batch_size=50)
+
+
 def test_one_bad_table_fails_alone(world, tmp_path):
     (tmp_path / "in").mkdir()
     world[1].to_file(tmp_path / "in" / "good.gpkg")

@@ -102,13 +102,14 @@ def test_batches_of_prediction_change_nothing(monkeypatch):
         ({"activation": "rleu"}, "head.activation.*did you mean 'relu'"),
         ({"norm": "layer"}, "head.norm"),
         ({"loss": "cross_entropy"}, "head.loss: found 'cross_entropy' for a regression"),
+        ({"layers": [8, 0]}, "head.layers: found 0"),
         ({"dropout": [0.1]}, "1 numbers for 2 layers"),
         ({"embedding": 0}, "head.embedding"),
     ],
 )
 def test_arguments_that_do_not_hold_are_named(options, said):
     with pytest.raises(ConfigError, match=said):
-        FullyConnected(spec=REGRESSION, layers=[4, 4], **options)
+        FullyConnected(**{"spec": REGRESSION, "layers": [4, 4], **options})
 
 
 def test_class_weights_are_counted():

@@ -98,12 +98,20 @@ def test_the_seed_decides_the_forest():
         (REGRESSION, "sklearn.tree.DecisionTreeClassifier", VALUES),
         (CLASSES, "sklearn.tree.DecisionTreeRegressor", LABELS),  # would fit, and say nonsense
         (CLASSES, "sklearn.preprocessing.StandardScaler", LABELS),
+        (CLASSES, "sklearn.cluster.KMeans", LABELS),  # numbers its own groups
+        (REGRESSION, "sklearn.ensemble.IsolationForest", VALUES),
     ],
 )
 def test_an_estimator_of_the_other_kind_is_named(spec, estimator, target):
     model = SklearnModel(spec=spec, estimator=estimator)
     with pytest.raises(DataError, match=rf"{estimator} cannot be trained on the {spec.kind} of 't'"):
         model.fit_at_once(TableRows(ENCODED, target, np.arange(120)))
+
+
+def test_several_targets_for_an_estimator_of_one_are_named_with_their_cure():
+    model = SklearnModel(spec=REGRESSION, estimator="sklearn.ensemble.HistGradientBoostingRegressor")
+    with pytest.raises(DataError, match="MultiOutputRegressor fits one for each target"):
+        model.fit_at_once(TableRows(ENCODED, VALUES, np.arange(120)))
 
 
 def test_what_an_estimator_refuses_is_named():
