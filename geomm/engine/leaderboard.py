@@ -203,8 +203,13 @@ def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the runs as flat rows: run, task, choices, status, score, metrics and where files are."""
+def seen_from(folder: Path, target: Path) -> str:
+    """Return where a file lies, seen from a folder, so that both may be moved together."""
+    return Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
+
+
+def rows(runs: Sequence[Run], folder: Path) -> list[dict[str, Any]]:
+    """Return the runs as flat rows: run, task, choices, status, score, metrics, files seen from a folder."""
     return [
         {
             "run": run.name,
@@ -215,9 +220,9 @@ def rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
             "metric": run.metric,
             **run.metrics,
             "seconds": None if run.seconds is None else round(run.seconds),
-            "config": str(run.folder / CONFIG_FILE),
-            "package": "" if run.package is None else str(run.package),
-            "figures": str(run.folder / "figures") if run.figures else "",
+            "config": seen_from(folder, run.folder / CONFIG_FILE),
+            "package": "" if run.package is None else seen_from(folder, run.package),
+            "figures": seen_from(folder, run.folder / "figures") if run.figures else "",
         }
         for run in runs
     ]
@@ -228,7 +233,7 @@ def write(runs: Sequence[Run], folder: Path) -> list[Path]:
     from geomm.engine.leaderboard_page import write_page
 
     folder.mkdir(parents=True, exist_ok=True)
-    table, path = rows(runs), folder / "leaderboard.csv"
+    table, path = rows(runs, folder), folder / "leaderboard.csv"
     columns = list(dict.fromkeys(key for row in table for key in row))
     temporary = path.with_suffix(".csv.part")
     with temporary.open("w", newline="", encoding="utf-8") as file:
@@ -252,7 +257,7 @@ def show(runs: Sequence[Run], written: Sequence[Path]) -> None:
             title=f"Leaderboard by {', '.join(sorted(names)) or 'nothing: no run finished'}, {task}"
         )
         hidden = ("task", "score", "metric", "config", "package", "figures")
-        lines = rows(mine)
+        lines = rows(mine, Path())
         columns = [c for c in dict.fromkeys(k for row in lines for k in row) if c not in hidden]
         for column in columns:
             table.add_column(column, overflow="fold")

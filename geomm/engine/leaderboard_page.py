@@ -69,7 +69,13 @@ def _table(runs: Sequence[Run], page: Path) -> str:
     heads = ["run", *choices, "status", *metrics, "seconds", "files"]
     lines = ["<table><thead><tr>", *(f"<th>{escape(head)}</th>" for head in heads), "</tr></thead><tbody>\n"]
     for position, run in enumerate(runs):
-        kind = "failed" if run.status.startswith("failed") else "best" if not position and run.score else ""
+        kind = (
+            "failed"
+            if run.status.startswith("failed")
+            else "best"
+            if not position and run.score is not None
+            else ""
+        )
         lines.append(f'<tr class="{kind}"><td>{_link(run.folder, page, run.name)}</td>')
         lines += [_cell(run.choices.get(key)) for key in choices]
         lines.append(_cell(run.status))
@@ -92,8 +98,9 @@ def _link(target: Path, page: Path, text: str) -> str:
 
 
 def _address(target: Path, page: Path) -> str:
-    """Return where a file lies, seen from the page, so that the folder may be moved as a whole."""
-    return quote(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix())
+    from geomm.engine.leaderboard import seen_from
+
+    return quote(seen_from(page.parent, target))
 
 
 def _cell(value: Any) -> str:

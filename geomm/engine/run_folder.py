@@ -82,8 +82,12 @@ def record_failure(work_dir: str | Path, reason: str) -> None:
 
 def read_failure(folder: Path) -> str | None:
     """Return why a run failed, None where it did not."""
-    file = folder / FAILURE_FILE
-    return str(json.loads(file.read_text(encoding="utf-8"))["error"]) if file.is_file() else None
+    try:
+        return str(json.loads((folder / FAILURE_FILE).read_text(encoding="utf-8"))["error"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return "the reason was not written whole"
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

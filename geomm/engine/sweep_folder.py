@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geomm.engine.logs import log_to
-from geomm.engine.run_folder import forget_run, read_earlier, record_failure
+from geomm.engine.run_folder import FAILURE_FILE, forget_run, read_earlier, record_failure
 from geomm.errors import ConfigError, GeommError, Problem
 
 _LOG = logging.getLogger("geomm")
@@ -73,7 +73,7 @@ def train_once(config: dict[str, Any]) -> float:
         forget_run(folder)
         earlier = None
     resume = config["resume"] or (earlier is not None and earlier.has_checkpoint)
-    (folder / "failed.json").unlink(missing_ok=True)
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
     from geomm.engine.training import train
 
     try:

@@ -67,6 +67,10 @@ def test_a_sweeps_runs_are_ranked_by_what_they_chose(tmp_path):
     assert [row["status"] for row in found] == ["done"] * 3 + ["failed: the rate is too high", "unfinished"]
     assert (found[0]["schedule.lr"], found[1]["head"]) == ("0.01", "pspnet")
     assert "loss" not in found[0] and "score/roof" not in found[0]
+    assert all((tmp_path / row["config"]).is_file() for row in found) and found[0]["figures"] == "1/figures"
+    assert found[0]["package"] == "1/model.dlpk" and not found[3]["package"]
+    (tmp_path / "3" / "failed.json").write_text('{"err')
+    assert "not written whole" in next(run.status for run in collect(tmp_path) if run.name == "3")
     assert float(found[0]["test score"]) == 0.4 and found[0]["seconds"] == "12"
 
 
@@ -81,7 +85,7 @@ def test_tasks_have_tables_of_their_own_and_errors_rank_upwards(tmp_path):
         ("segmentation", "a/roofs"), ("tabular", "b/cheaper"), ("tabular", "b/prices"),
     ]  # fmt: skip
     assert runs[0].choices == {} and runs[1].choices == {"head.layers": 3}
-    assert rows(runs)[2]["package"].endswith("b/prices/model.dlpk")
+    assert rows(runs, tmp_path / "a")[2]["package"] == "../b/prices/model.dlpk"
 
 
 def test_the_page_leads_to_files_that_are_there(tmp_path):
