@@ -24,6 +24,7 @@ from geomm.packaging.archive import (
 from geomm.packaging.card import model_card
 from geomm.packaging.emd import model_definition
 from geomm.packaging.mlm import model_item
+from geomm.plugins import installed_plugins
 from geomm.registry import TASKS, build
 from geomm.structures import WithFiles
 from geomm.tasks.base import Task
@@ -63,6 +64,8 @@ def save_package(
 
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     emd = model_definition(config, spec, task, metrics)
+    if needed := _plugins_of(model, task):
+        emd["geomm"]["plugins"] = needed
     plain = json.loads(json.dumps(config, default=list))
     members = {
         EMD: _json(emd),
@@ -81,6 +84,12 @@ def save_package(
         members[f"figures/{figure.name}"] = figure.read_bytes()
     members[SUMS] = checksums(members)
     return write_archive(Path(path), members)
+
+
+def _plugins_of(model: Any, task: Task) -> list[str]:
+    """Return the installed plugins that a model or its task is made of; others the config names."""
+    made_of = {type(part).__module__.partition(".")[0] for part in (task, *model.modules())}
+    return [name for name in installed_plugins() if name.partition(".")[0] in made_of]
 
 
 def _json(data: Any) -> bytes:
@@ -204,6 +213,8 @@ def build_model(archive: Archive) -> tuple[Task, Any, Any]:
     except ConfigError as error:
         plugins = config.get("plugins") or []
         cure = f"; it was trained with plugins={plugins}: give the same" if plugins else ""
+        if missing := sorted({*archive.own.get("plugins", ())} - {*installed_plugins()}):
+            cure += f"; it needs the plugin {', '.join(missing)}: install the package that brings it"
         raise PackageError(f"{archive.path}: {error}{cure}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise PackageError(

@@ -73,7 +73,7 @@ def show_package(path: str | Path) -> str:
     rows += [
         ("training", said),
         ("data", f"{dataset.get('type')}{f' of {where}' if where else ''}"),
-        ("plugins", ", ".join(config.get("plugins") or [])),
+        ("plugins", ", ".join([*(config.get("plugins") or []), *own.get("plugins", ())])),
         ("members", ", ".join(f"{name} {_size(size)}" for name, size in archive.sizes.items())),
         ("config", f"{CONFIG} in the package is the whole run"),
     ]

@@ -226,6 +226,22 @@ def test_an_unknown_type_names_the_plugins_it_was_trained_with(package, tmp_path
         load_package(changed(tmp_path, package, config=yaml.safe_dump(config).encode()))
 
 
+def test_an_installed_plugin_that_is_gone_is_named(package, tmp_path, monkeypatch, model, spec):
+    import geomm.packaging.package as packaging
+    from geomm.packaging.show import show_package
+
+    run = yaml.safe_load(members(package)["config.yaml"])
+    task = load_package(package).task
+    monkeypatch.setattr(packaging, "installed_plugins", lambda: ("geomm.models", "another_plugin"))
+    kept = save_package(tmp_path / "p.dlpk", model=model, config=run, spec=spec, task=task, metrics={})
+    assert json.loads(members(kept)["model.emd"])["geomm"]["plugins"] == ["geomm.models"]
+    assert "plugins   geomm.models\n" in show_package(kept)
+    monkeypatch.setattr(packaging, "installed_plugins", lambda: ())
+    config = yaml.safe_dump({**run, "head": {"type": "TheirHead"}}).encode()
+    with pytest.raises(PackageError, match=r"it needs the plugin geomm\.models: install the package that"):
+        load_package(changed(tmp_path, kept, config=config))
+
+
 def test_a_new_process_needs_the_file_alone(package, tmp_path):
     import os
     import subprocess
