@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import inspect
+import io
 import logging
 import math
+import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,12 @@ class TrainingRunner(Runner):
                 handler.setLevel(logging.ERROR)
         return logger
 
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Let loaders fork in a joblib worker too, as mmengine does with a warning."""
+        if multiprocessing.get_start_method(allow_none=True) == "loky":
+            multiprocessing.set_start_method("fork", force=True)
+        super().setup_env(env_cfg)
+
     def dump_config(self) -> None:
         """Do nothing: the run's config.yaml is written before."""
 
@@ -90,7 +98,10 @@ class TrainingRunner(Runner):
 
     def resume(self, filename: str, *args: Any, **options: Any) -> None:
         """Go on from a checkpoint; of one that will be divided no GPU holds the whole."""
-        super().resume(filename, *args, **{**options, **({"map_location": "cpu"} if self.shard else {})})
+        said = io.StringIO()
+        with redirect_stdout(said):  # mmengine prints how it reads a file; that is for its log
+            super().resume(filename, *args, **{**options, **({"map_location": "cpu"} if self.shard else {})})
+        self.logger.info(said.getvalue().strip())
 
     def train_interruptibly(self) -> bool:
         """Train; return whether Ctrl-C ended it. A checkpoint is left either way.

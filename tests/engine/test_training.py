@@ -43,6 +43,13 @@ def test_the_same_seed_gives_the_same_weights(tiny, tmp_path):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_going_on_says_nothing_but_geomms_own_lines(tiny, tmp_path, capfd):
+    geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=1"])
+    geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=2", "resume=true"])
+    out, errors = capfd.readouterr()
+    assert out == "" and "epoch 2/2" in errors and "weights_only" not in errors
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_resumes_to_the_bit(tiny, tmp_path, root, workers):
