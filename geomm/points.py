@@ -77,6 +77,23 @@ def expand_features(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(spelled))
 
 
+def to_code(key: str, given: Any, more: str = "") -> int:
+    """Return a classification code that a user gave.
+
+    Args:
+      key: where it was given, for the message.
+      given: the code, a number or its digits.
+      more: what else would do, for the message.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    text = str(given)
+    if not (text.isascii() and text.isdigit() and int(text) <= 255):
+        raise ConfigError(f"{key}: found {given!r}, expected a classification code, 0 to 255{more}")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class PointSpec:
     """What a model must know of the clouds it was trained on; kept in the model package.

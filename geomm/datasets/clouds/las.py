@@ -18,7 +18,7 @@ from geomm.datasets.clouds.store import PointStore, check_cloud, open_store
 from geomm.errors import DataError
 from geomm.io.las import LAS_ENDINGS, crs_name, same_plane
 from geomm.io.paths import expand
-from geomm.points import PointSample, PointSpec, expand_features
+from geomm.points import PointSample, PointSpec, expand_features, to_code
 from geomm.registry import DATASETS
 from geomm.samples import sample_root
 from geomm.structures import IGNORE_INDEX, BandStatistics
@@ -66,7 +66,7 @@ class LasClouds:
         root: Paths = None,
         sample: str | None = None,
         classes: Mapping[int, str] | Sequence[str] | None = None,
-        ignore: Sequence[int] = (),
+        ignore: Sequence[int] | int = (),
         features: Sequence[str] = ("intensity", "returns", "height_above_ground"),
         block_m: float = 20.0,
         block_points: int = 8192,
@@ -79,7 +79,11 @@ class LasClouds:
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         seed: int = 0,
     ) -> None:
-        self.root, self.sample, self.classes, self.ignore = root, sample, classes, set(ignore)
+        self.root, self.sample, self.classes = root, sample, classes
+        if isinstance(classes, Mapping):
+            self.classes = {to_code("dataset.classes", code): str(name) for code, name in classes.items()}
+        ignored = [ignore] if isinstance(ignore, int | str) else ignore or ()
+        self.ignore = {to_code("dataset.ignore", code) for code in ignored}
         self.features = expand_features(features)
         self.block_m, self.block_points = float(block_m), int(block_points)
         self.blocks_per_epoch, self.balance, self.on_error = blocks_per_epoch, balance, on_error
@@ -170,7 +174,7 @@ class LasClouds:
                     "{code: name, …}"
                 )
             given = dict(zip(usable, named, strict=True))
-        chosen = {int(code): str(name) for code, name in given.items() if int(code) not in self.ignore}
+        chosen = {code: name for code, name in given.items() if code not in self.ignore}
         if not any(code in found for code in chosen):
             raise DataError(
                 f"the clouds hold classification codes {found}, none of dataset.classes "
@@ -178,6 +182,11 @@ class LasClouds:
                 "give the codes to train on as {code: name, …}"
             )
         names = list(dict.fromkeys(chosen.values()))
+        if len(names) < 2:
+            raise DataError(
+                f"dataset.classes: {names[0]!r} alone cannot be told from anything; the clouds hold "
+                f"classification codes {found}: name the others too, such as {{…, 1: other}}"
+            )
         if len(names) > IGNORE_INDEX - 1:
             raise DataError(f"{len(names)} classes are more than {IGNORE_INDEX - 1}; group some of them")
         return names, {code: names.index(name) for code, name in chosen.items()}

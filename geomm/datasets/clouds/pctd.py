@@ -42,7 +42,7 @@ class PctdClouds(LasClouds):
         *,
         root: str | Path,
         classes: Mapping[int, str] | Sequence[str] | None = None,
-        ignore: Sequence[int] = (),
+        ignore: Sequence[int] | int = (),
         features: Sequence[str] = ("intensity", "returns", "height_above_ground"),
         block_m: float | None = None,
         block_points: int = 8192,

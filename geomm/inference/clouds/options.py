@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from geomm.errors import ConfigError, did_you_mean
 from geomm.inference.options import InferenceOptions
-from geomm.points import PointSpec
+from geomm.points import PointSpec, to_code
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class PointOptions(InferenceOptions):
             if given in names:
                 found += [code for code, index in spec.codes.items() if names[index] == given]
             else:
-                found.append(_code("inference.preserve", given, f" or one of {', '.join(names)}"))
+                found.append(to_code("inference.preserve", given, f" or one of {', '.join(names)}"))
         return found
 
     def remapped(self) -> dict[int, int]:
@@ -81,20 +80,15 @@ class PointOptions(InferenceOptions):
         given = self.remap or {}
         if not isinstance(given, Mapping):
             raise ConfigError(f"inference.remap: found {given!r}, expected {{old code: new code, …}}")
-        return {_code("inference.remap", old): _code("inference.remap", new) for old, new in given.items()}
+        return {
+            to_code("inference.remap", old): to_code("inference.remap", new) for old, new in given.items()
+        }
 
 
 def _listed(value: Sequence[int | str] | int | str | None) -> list[int | str]:
     if value is None:
         return []
     return [value] if isinstance(value, int | str) else list(value)
-
-
-def _code(key: str, given: Any, more: str = "") -> int:
-    text = str(given)
-    if not (text.isascii() and text.isdigit() and int(text) <= 255):
-        raise ConfigError(f"{key}: found {given!r}, expected a classification code, 0 to 255{more}")
-    return int(text)
 
 
 def _metres(value: float | str | None) -> float | None:

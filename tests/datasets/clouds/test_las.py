@@ -121,6 +121,7 @@ def test_loader_workers_read_the_same_samples(folder, tmp_path):
     [
         ({"classes": {40: "sea"}}, r"hold classification codes \[1, 2, 5, 6\], none of"),
         ({"classes": ["a", "b"]}, "2 names for 3 codes"),
+        ({"classes": {2: "ground"}}, "'ground' alone cannot be told from anything"),
         ({"classes": {2: "ground", 9: "water"}}, "no training point of class 'water'"),
         ({"features": ["nir"]}, "has no dimension 'nir'"),
         ({"features": ["height_above_grond"]}, "did you mean 'height_above_ground'"),
@@ -136,6 +137,23 @@ def test_mistakes_are_named(folder, tmp_path, options, message):
 def test_labels_and_coordinates_are_no_features(name):
     with pytest.raises(ConfigError, match=f"dataset.features: '{name}' is .*; leave it out"):
         LasClouds(root="a.laz", features=name)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"classes": {"ground": 2}},
+            "dataset.classes: found 'ground', expected a classification code",
+        ),
+        ({"classes": {300: "ground"}}, "dataset.classes: found 300"),
+        ({"ignore": ["building"]}, "dataset.ignore: found 'building'"),
+        ({"ignore": -1}, "dataset.ignore: found -1"),
+    ],
+)
+def test_what_is_no_code_is_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        LasClouds(root="a.laz", **options)
 
 
 def test_classes_have_the_colours_of_their_codes(folder, tmp_path):
