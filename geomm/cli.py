@@ -101,6 +101,8 @@ def _launch(root: str, argv: Sequence[str]) -> int:
 
         overrides = with_task_options(overrides)
     shows_only = any(flag in flags for flag in ("--cfg", "-c", "--info", "-i"))
+    if shows_only and _sweeps(flags):
+        raise ConfigError("--cfg and --info show one run and start none; leave out -m")
     checked = check(root, overrides, plugins)
     for note in checked.notes:
         sys.stderr.write(f"{note}\n")

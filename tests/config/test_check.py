@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from geomm.cli import train
 from geomm.config import compose
 from geomm.config.check import check
 from geomm.config.compose import hydra_session
@@ -163,6 +164,11 @@ def test_a_divided_model_needs_torchrun_and_no_copies(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert messages("runtime.shard=true") == messages(f"+{average}") == []
+
+
+def test_a_sweep_is_not_shown_as_one_run(capsys):
+    assert train(["-m", "--cfg", "job", *GIVEN, "schedule.lr=1e-3,1e-4"]) == 2
+    assert capsys.readouterr().err == "error: --cfg and --info show one run and start none; leave out -m\n"
 
 
 @pytest.mark.parametrize(
