@@ -3,7 +3,7 @@
 ``MODELS``, ``DATASETS``, ``TRANSFORMS``, ``METRICS`` and ``HOOKS`` are children of mmengine's root
 registries with the scope ``geomm``: a name registered here is built by the frameworks too
 (``type: geomm.UNetHead`` inside an mmseg segmentor), and theirs are built here
-(``type: mmdet.FocalLoss``). ``BACKBONES``, ``NECKS``, ``HEADS`` and ``LOSSES`` are views of
+(``type: mmdet.FocalLoss``). ``BACKBONES``, ``HEADS`` and ``LOSSES`` are views of
 ``MODELS`` that remember what kind of part a class is.
 
 Nothing here imports torch.
@@ -84,7 +84,6 @@ METRICS = _child(MMENGINE_METRICS, "geomm.metrics")
 HOOKS = _child(MMENGINE_HOOKS, "geomm.engine.hooks", "geomm.engine.progress")
 
 BACKBONES = Kind("backbone", MODELS)
-NECKS = Kind("neck", MODELS)
 HEADS = Kind("head", MODELS)
 LOSSES = Kind("loss", MODELS)
 
