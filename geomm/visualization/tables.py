@@ -78,7 +78,7 @@ def draw_actual_predicted(
 def draw_residual_map(
     places: NDArray[np.float64], residuals: NDArray[np.float64], label: str, path: Path
 ) -> Path:
-    """Draw where a model predicts too much (red) and too little (blue).
+    """Draw where a model predicts too much (red) and too little (blue); only red where nothing is below 0.
 
     Args:
       places: (n, 2) x and y.
@@ -91,8 +91,9 @@ def draw_residual_map(
     figure = new_figure(7, 6)
     axis = figure.subplots()
     x, y = places[chosen].T
+    low, colors = (-limit, "RdBu_r") if (residuals < 0).any() else (0.0, "Reds")
     drawn: Any = axis.scatter(
-        x, y, s=18, c=residuals[chosen], cmap="RdBu_r", vmin=-limit, vmax=limit, linewidths=0.3,
+        x, y, s=18, c=residuals[chosen], cmap=colors, vmin=low, vmax=limit, linewidths=0.3,
         edgecolors="grey",
     )  # fmt: skip
     figure.colorbar(drawn, ax=axis, label=label)
