@@ -325,7 +325,8 @@ def _task_problems(cfg: DictConfig) -> list[Problem]:
                 Problem(
                     group,
                     f"{kind} {verb} task {', '.join(tasks)}, not {task}; "
-                    f"for task={task} choose {group}={'|'.join(fitting) or 'another'}",
+                    f"give task={'|'.join(tasks)}, or for task={task} choose "
+                    f"{group}={'|'.join(fitting) or 'another'}",
                 )
             )
     return problems

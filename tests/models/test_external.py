@@ -285,7 +285,7 @@ def test_a_plugins_network_is_chosen_by_name_and_brings_its_own_backbone(tmp_pat
     given = [f"dataset.images={root / 'LICENSE'}", f"dataset.labels={root / 'LICENSE'}", "head=Named"]
     assert check("train", ["task=detection", *given]).problems == ()
     (problem,) = check("train", ["task=segmentation", *given]).problems
-    assert "Named serves task detection, not segmentation" in str(problem)
+    assert "Named serves task detection, not segmentation; give task=detection, or" in str(problem)
     config = composed("task=detection", "head=Named")
     assert config.get("backbone") is None and config.get("loss") is None
     assert config["head"]["width"] == 3 and config["head"]["max_objects"] == 300
