@@ -3,6 +3,7 @@
 import struct
 
 import laspy
+import lazrs
 import numpy as np
 from pyproj import CRS
 
@@ -41,6 +42,29 @@ def write_cloud(path, xyz, *, codes=None, point_format=3, crs=UTM, extra=None, s
 
 def _version(point_format):
     return "1.4" if point_format >= 6 else "1.3" if point_format >= 4 else "1.2"
+
+
+def compress_unevenly(source, path, ends):
+    """Compress a LAS in chunks that end after these numbers of points, as COPC has them."""
+    raw, header = source.read_bytes(), laspy.open(source).header
+    start, width = header.offset_to_point_data, header.point_format.size
+    vlr = lazrs.LazVlr.new_for_compression(header.point_format.id, 0, True)
+    data = bytes(vlr.record_data())
+    head = bytearray(54)
+    head[2:18] = b"laszip encoded".ljust(16, b"\0")
+    struct.pack_into("<HH", head, 18, 22204, len(data))
+    front = bytearray(raw[:start])
+    count = struct.unpack_from("<I", front, 100)[0]
+    struct.pack_into("<II", front, 96, start + len(head) + len(data), count + 1)
+    front[104] |= 0x80
+    points = np.frombuffer(raw, np.uint8, header.point_count * width, start)
+    with open(path, "wb+") as file:
+        file.write(front + head + data)
+        compressor = lazrs.LasZipCompressor(file, vlr)
+        for first, last in zip((0, *ends), (*ends, header.point_count), strict=True):
+            compressor.compress_many(points[first * width : last * width])
+            compressor.finish_current_chunk()
+        compressor.done()
 
 
 def add_waveforms(path, content, *, listed):

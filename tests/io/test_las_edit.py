@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geomm.errors import DataError
+from geomm.io.las import read_chunks
 from geomm.io.las_edit import PointCodes, write_codes, written_by_geomm
-from tests.io.clouds import add_waveforms, write_cloud
+from tests.io.clouds import add_waveforms, compress_unevenly, write_cloud
 
 #: Bytes of a header that say by what and when a file was written.
 STAMPS = slice(58, 94)
@@ -103,7 +104,7 @@ def test_waveforms_inside_a_file_are_found_in_its_copy(tmp_path, point_format, e
 
 
 def test_a_copc_becomes_a_plain_laz(tmp_path):
-    """Variable chunks and COPC's own records; its index would name bytes of another file."""
+    """Without COPC's own records: its index would name bytes of another file."""
     path = cloud(tmp_path / "a.laz", point_format=6)
     whole = laspy.read(path)
     whole.vlrs.insert(0, laspy.VLR("copc", 1, "info", b"\0" * 160))
@@ -116,6 +117,19 @@ def test_a_copc_becomes_a_plain_laz(tmp_path):
     assert [block.user_id for block in out.evlrs] == ["me"]
     assert "copc" not in {vlr.user_id for vlr in out.vlrs}
     np.testing.assert_array_equal(out.xyz, whole.xyz)
+
+
+def test_chunks_of_any_size_are_read_and_written_anew(tmp_path):
+    path = cloud(tmp_path / "a.las", point_format=7)
+    compress_unevenly(path, tmp_path / "a.copc.laz", ends=(7, 130))
+    whole = laspy.read(path)
+    chunks = list(read_chunks(tmp_path / "a.copc.laz", ["gps_time"], chunk_points=50))
+    np.testing.assert_array_equal(np.concatenate([chunk.xyz for chunk in chunks]), whole.xyz)
+    codes = pieces(np.full(400, 4, np.int16))
+    out = laspy.read(write_codes(tmp_path / "a.copc.laz", tmp_path / "b.laz", codes))
+    np.testing.assert_array_equal(out.xyz, whole.xyz)
+    np.testing.assert_array_equal(out.gps_time, whole.gps_time)
+    assert (np.asarray(out.classification) == 4).all()
 
 
 def test_codes_that_do_not_fit_and_damage_leave_no_file(tmp_path):
