@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,8 @@ class ServiceGazetteer:
         self._geocode = geocode or _make_geocode(service, user_agent)
         from geopy.extra.rate_limiter import RateLimiter
 
+        # It logs each attempt that fails with its traceback; what matters of them comes as an error.
+        logging.getLogger("geopy").setLevel(logging.CRITICAL)
         self._limited = RateLimiter(
             self._geocode, min_delay_seconds=seconds_between, max_retries=2, swallow_exceptions=False
         )

@@ -120,6 +120,8 @@ class _Report:
         """Append words; a pair is an entity's words and label."""
         for part in parts:
             words, label = part if isinstance(part, tuple) else (part, "")
+            if self.text.endswith("."):  # "at 9 p.m." ends a sentence too
+                words = words.removeprefix(".")
             if label:
                 self.labels.append((len(self.text), len(self.text) + len(words), label))
             self.text += words
@@ -179,7 +181,7 @@ class _Report:
             self.pick(
                 f"{name}, {age}, of {city}, was arrested.",
                 f"The victim, a {age}-year-old woman who lives in {city}, {state}, was not hurt.",
-                f"The suspect is wanted in {city} since {self._date(self.happened)[-4:]}.",
+                f"The suspect is wanted in {city} since {self.happened.year}.",
                 f"Witness {name} gave a description of a man in a grey hood.",
             )
         )

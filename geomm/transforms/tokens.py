@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from geomm.errors import ConfigError, DependencyError
+from geomm.errors import ConfigError, DependencyError, did_you_mean
 from geomm.text import Document, Entity
 
 #: A tokenizer sees this many characters at once, cut at white space.
@@ -33,6 +34,11 @@ def load_tokenizer(language: str) -> Any:
     try:
         return spacy.blank(language).tokenizer
     except ImportError as error:
+        known = [module.name for module in pkgutil.iter_modules(spacy.lang.__path__) if module.ispkg]
+        if language not in known:
+            raise ConfigError(
+                f"dataset.language: unknown {language!r}; {did_you_mean(language, known)}"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"dataset.language={language}: spaCy cannot make its tokenizer ({reason})"

@@ -21,6 +21,7 @@ def records(path):
 def test_labels_stand_on_whole_words_and_do_not_overlap(made):
     for record in records(made["labelled_text"]):
         text, at = record["text"], 0
+        assert ".." not in text
         for start, end, label in record["labels"]:
             assert start >= at and text[start:end].strip() == text[start:end] != ""
             assert not text[start - 1].isalnum() and not text[end : end + 1].isalnum()
