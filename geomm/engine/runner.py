@@ -271,6 +271,9 @@ def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: to
     optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
     if schedule["policy"] == "one_cycle" and _cycles_momentum(optimizer):
         optimizer["betas"] = (_HIGH_MOMENTUM, _BETA_OF_SQUARES)
+    if {"betas", "fused"} <= _arguments(optimizer) and not runtime.get("shard"):
+        # Adam's step as one pass over the parameters, on a CPU too, rather than one an operation.
+        optimizer.setdefault("fused", True)
     wrapper: dict[str, Any] = {
         "type": "OptimWrapper",
         "optimizer": optimizer,
@@ -360,5 +363,10 @@ class OneCycleMomentum(MomentumSchedulerMixin, _MomentumCycle):
 
 def _cycles_momentum(optimizer: dict[str, Any]) -> bool:
     """Say whether the one cycle may set the optimizer's first beta: it has one, and the user chose none."""
+    return "betas" not in optimizer and "betas" in _arguments(optimizer)
+
+
+def _arguments(optimizer: dict[str, Any]) -> set[str]:
+    """Return what an optimizer's constructor takes; nothing of one that is not known."""
     kind = OPTIMIZERS.get(optimizer["type"])
-    return "betas" not in optimizer and kind is not None and "betas" in inspect.signature(kind).parameters
+    return set() if kind is None else set(inspect.signature(kind).parameters)

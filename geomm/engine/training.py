@@ -159,8 +159,9 @@ class TrainingRun:
         parameters = sum(p.numel() for p in self.model.parameters())
         splits = {name: len(self.source.split(name)) for name in ("train", "val")}
         _LOG.info(
-            "%s on %s: %s parameters, %d training and %d validation samples; writing to %s",
-            *(self.task.name, self.device, f"{parameters:,}", splits["train"], splits["val"], self.folder),
+            "%s on %s: %s%d training and %d validation samples; writing to %s",
+            *(self.task.name, self.device, f"{parameters:,} parameters, " if parameters else ""),
+            *(splits["train"], splits["val"], self.folder),
         )
 
     def _check_samples(self) -> None:
