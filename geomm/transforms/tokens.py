@@ -29,6 +29,7 @@ def load_tokenizer(language: str) -> Any:
     """
     try:
         import spacy
+        import spacy.lang
     except ImportError as error:
         raise DependencyError("text needs spaCy's tokenizers; pip install 'geomm[text]'") from error
     try:
