@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,10 @@ from geomm.errors import DataError
 from geomm.io.qml import object_style, write_style
 from geomm.io.table_stream import RowsLayout
 from geomm.io.table_writer import RowWriter
+from geomm.io.tables import to_crs
 from geomm.structures import ClassSpec, Georeference
 
+_LOG = logging.getLogger("geomm")
 #: The fields by which a layer is known as one of objects.
 _FIELDS = {"id", "class", "value", "confidence", "scene"}
 
@@ -52,7 +55,8 @@ class ObjectLayerWriter:
         self.outlines, self.min_area_m2 = outlines, min_area_m2
         self.written = 0
         kind = "MultiPolygon" if outlines else "Polygon"
-        self._rows = RowWriter(path, RowsLayout("geometry", kind, georeference.crs))
+        self.crs = written_crs(path, georeference.crs)
+        self._rows = RowWriter(path, RowsLayout("geometry", kind, self.crs))
 
     def __enter__(self) -> ObjectLayerWriter:
         self._rows.__enter__()
@@ -100,7 +104,7 @@ class ObjectLayerWriter:
             "scene": self.scenes[sources[kept]],
         }
         self.written += count
-        wkb = shapely.to_wkb(geometries[kept])
+        wkb = shapely.to_wkb(to_crs(geometries[kept], self.georeference.crs, self.crs, str(self.path)))
         arrays = {name: pyarrow.array(column, from_pandas=True) for name, column in columns.items()}
         for name in ("class", "scene"):
             arrays[name] = arrays[name].cast(pyarrow.string())
@@ -166,6 +170,20 @@ class ObjectLayerWriter:
         cols, rows = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
         east, north = metres[:, 0], metres[:, 1]
         return cols * np.hypot(a * east, d * north), rows * np.hypot(b * east, e * north)
+
+
+def written_crs(path: Path, crs: str | None) -> str | None:
+    """Return the CRS that a layer is written in: a GeoJSON can name another than WGS 84 by a code alone."""
+    from pyproj import CRS
+
+    if (
+        crs is None
+        or path.suffix.lower() != ".geojson"
+        or CRS.from_user_input(crs).to_authority() is not None
+    ):
+        return crs
+    _LOG.warning("%s: GeoJSON cannot say the scene's CRS, which has no EPSG code: written in WGS 84", path)
+    return "EPSG:4326"
 
 
 def box_polygons(boxes: NDArray[np.float64]) -> NDArray[np.object_]:
