@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from geomm.errors import ConfigError, Problem
 from geomm.registry import TASKS
 from geomm.structures import RasterSpec
 from geomm.tasks.base import ARCGIS_FUNCTIONS, Finished
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from geomm.datasets.objects.targets import BoxTarget
     from geomm.inference import ObjectOptions, PredictionReport
     from geomm.inference.inputs import Inputs
+
+_NO_WEIGHTS = (
+    "found none, and dataset=none has nothing to learn from; give the file or address of mmdet's published "
+    "weights, for YOLOv3 yolov3_d53_mstrain-608_273e_coco_20210518_115020-a2c3acb8.pth"
+)
 
 
 @TASKS.register_module()
@@ -58,6 +64,9 @@ class Detection(RasterTask):
     def target(self, config: Mapping[str, Any]) -> BoxTarget:
         from geomm.datasets.objects.targets import BoxTarget
 
+        untaught = config["dataset"]["type"] == "NoData" and config["schedule"]["epochs"] == 0
+        if untaught and config["head"].get("checkpoint", "its own") is None:
+            raise ConfigError([Problem("head.checkpoint", _NO_WEIGHTS)])
         return BoxTarget.of(config["dataset"], masks=self.masked)
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 import geomm
+from geomm.datasets.no_data import NoData
 from geomm.errors import ConfigError, GeommError
+from geomm.models.objects.detector import Detector
 from geomm.samples.texture import write_raster
+from tests.models.common import composed
 from tests.models.objects.test_detector import LIGHT
 
 EDGE_PX = 14
@@ -89,23 +92,25 @@ def test_a_run_ends_with_a_package_that_finds_the_same(task, head, scene, tmp_pa
 def test_weights_become_a_package_without_data(tmp_path):
     """YOLOv3 for COCO from a file in mmdet's layout, of a small backbone here."""
     folder = tmp_path / "coco"
-    package = geomm.train(
-        [
-            "task=detection",
-            "head=yolov3",
-            *LIGHT["yolov3"],
-            "backbone=timm",
-            "backbone.name=test_resnet",
-            "dataset=none",
-            "schedule.epochs=0",
-            "tracking=none",
-            f"work_dir={folder}",
-        ]
-    )
+    parts = ["task=detection", "head=yolov3", *LIGHT["yolov3"], "backbone=timm", "backbone.name=test_resnet"]
+    told = [*parts, "dataset=none", "schedule.epochs=0", "tracking=none", f"work_dir={folder}"]
+    with pytest.raises(ConfigError, match=r"head\.checkpoint: found none.* yolov3_d53_"):
+        geomm.train(told)
+    config = composed(*parts)
+    model = Detector(backbone=config["backbone"], head=config["head"], spec=NoData().prepare("cache"))
+    detector = model.detector
+    published = {
+        name.replace("backbone.backbone.body.", "backbone."): value
+        for name, value in detector.state_dict().items()
+    }
+    torch.save({"state_dict": published}, tmp_path / "yolov3.pth")
+    package = geomm.train([*told, f"head.checkpoint={tmp_path / 'yolov3.pth'}"])
     assert package.spec.num_classes == 80 and package.spec.statistics.std == (255.0,) * 3
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["monitor"]["value"] is None and metrics["epochs"] == 0
     assert package.model.best_threshold is None
+    for name, value in package.model.detector.state_dict().items():
+        torch.testing.assert_close(value.cpu(), detector.state_dict()[name])
     found = package.model.detect(torch.zeros(1, 3, 64, 64), torch.ones(1, 64, 64, dtype=torch.bool))
     assert len(found) == 1
 

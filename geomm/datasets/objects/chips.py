@@ -225,7 +225,7 @@ class ObjectChips(abc.ABC):
             np.column_stack([counts, np.ones(len(chips), np.int64)]),
             self.split_options,
             seed=self.seed,
-            cure="give more chips",
+            cure=f"give more chips, or {_BY_BLOCKS}",
         )
         for number, windows in covered.items():
             chips[number].hidden = windows
@@ -261,7 +261,7 @@ class ObjectChips(abc.ABC):
         if missing:
             raise DataError(
                 f"no training object of class {', '.join(missing)}: its chips are all for validation; give "
-                "more, or another dataset.split.seed"
+                f"more, or another dataset.split.seed, or {_BY_BLOCKS}"
             )
         info = infos[0]
         return RasterSpec(
@@ -297,6 +297,8 @@ class ObjectChips(abc.ABC):
         )
 
 
+#: How images are divided that are too few to be shared out.
+_BY_BLOCKS = "divide large images by blocks: dataset=geotiff dataset.images=… dataset.labels=…"
 _CURE = " (dataset.on_error=skip leaves such out)"
 
 

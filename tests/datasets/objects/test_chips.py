@@ -314,6 +314,13 @@ def test_images_of_one_name_in_two_folders_are_two(tmp_path):
     assert sum(len(source.split(split)) for split in ("train", "val")) == 12
 
 
+def test_one_image_is_told_to_be_divided_by_blocks(tmp_path):
+    png(tmp_path / "0.png", 0)
+    (tmp_path / "0.xml").write_text(voc_xml(truth_of(0), "0.png", (SIZE, SIZE)))
+    with pytest.raises(DataError, match=r"or divide large images by blocks: dataset=geotiff"):
+        VocChips(root=str(tmp_path)).prepare(None)
+
+
 def test_a_yolo_line_of_another_form_is_named(tmp_path):
     yolo(tmp_path)
     (tmp_path / "labels" / "train" / "2.txt").write_text("0 0.5 0.5\n")
