@@ -13,6 +13,12 @@ import torch
 from torch import Tensor
 
 
+def widened(tensor: Any) -> Any:
+    """Return a tensor of half precision as float32: torchvision's kernels know no bfloat16."""
+    half = tensor is not None and tensor.dtype in (torch.bfloat16, torch.float16)
+    return tensor.float() if half else tensor
+
+
 def gradients(
     function: Callable[..., Tensor], inputs: list[Tensor], grad_output: Tensor | None
 ) -> tuple[Tensor, ...]:
@@ -40,16 +46,14 @@ def _deform(
 ) -> Tensor:
     from torchvision.ops import deform_conv2d
 
-    return deform_conv2d(  # type: ignore[no-any-return]
-        input,
-        offset,
-        weight,
-        bias,
+    out: Tensor = deform_conv2d(
+        *(widened(tensor) for tensor in (input, offset, weight, bias)),
         stride=(o["stride_h"], o["stride_w"]),
         padding=(o["pad_h"], o["pad_w"]),
         dilation=(o["dilation_h"], o["dilation_w"]),
-        mask=mask,
+        mask=widened(mask),
     )
+    return out.to(input.dtype)
 
 
 def _v1(options: dict[str, Any]) -> dict[str, Any]:

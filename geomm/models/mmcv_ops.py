@@ -29,6 +29,7 @@ from geomm.models.deformable_ops import (
     modulated_deform_conv_forward,
     ms_deform_attn_backward,
     ms_deform_attn_forward,
+    widened,
 )
 
 
@@ -81,7 +82,8 @@ def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
     """
     if offset:
         bboxes = bboxes + bboxes.new_tensor([0, 0, offset, offset])
-    return torch.ops.torchvision.nms(bboxes, scores, iou_threshold)  # type: ignore[no-any-return]
+    kept: Tensor = torch.ops.torchvision.nms(widened(bboxes), widened(scores), iou_threshold)
+    return kept
 
 
 def softnms(
@@ -158,7 +160,8 @@ def roi_align_forward(
     _check_average(pool_mode)
     output.copy_(
         torch.ops.torchvision.roi_align(
-            input, rois, spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+            *(widened(input), widened(rois), spatial_scale, aligned_height, aligned_width),
+            *(sampling_ratio, aligned),
         )
     )
 
@@ -182,7 +185,8 @@ def roi_align_backward(
     batch, channels, height, width = grad_input.shape
     grad_input.copy_(
         torch.ops.torchvision._roi_align_backward(
-            *(grad_output.contiguous(), rois, spatial_scale, aligned_height, aligned_width),
+            *(widened(grad_output.contiguous()), widened(rois)),
+            *(spatial_scale, aligned_height, aligned_width),
             *(batch, channels, height, width, sampling_ratio, aligned),
         )
     )

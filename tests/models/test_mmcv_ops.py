@@ -179,6 +179,25 @@ def test_the_gradient_of_roi_align_is_the_numerical_one(aligned):
 
 
 @needs_stand_in
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_roi_align_and_nms_take_half_precision(dtype):
+    """Mixed precision gives it to them, and torchvision's kernels do not all know it."""
+    inputs = torch.randn(2, 2, 12, 14, generator=torch.Generator().manual_seed(0)).to(dtype)
+    rois = torch.tensor(ROIS, dtype=torch.float32)
+    results = []
+    for kind in (dtype, torch.float32):
+        x = inputs.detach().clone().to(kind).requires_grad_()
+        out = mmcv.ops.roi_align(x, rois.to(kind), (3, 2), 0.5, 2, "avg", True)
+        out.float().square().sum().backward()
+        assert out.dtype == x.grad.dtype == kind
+        results += [out.float().detach(), x.grad.float()]
+    torch.testing.assert_close(results[0], results[2], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(results[1], results[3], rtol=0.05, atol=0.1)
+    boxes = torch.tensor([[0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 30, 30.0]], dtype=dtype)
+    kept = mmcv.ops.nms(boxes, torch.tensor([0.5, 0.9, 0.7], dtype=dtype), 0.5)[1]
+    assert kept.tolist() == [1, 2]
+
+
 def test_roi_align_with_max_pooling_is_refused():
     with pytest.raises(DependencyError, match="max pooling"):
         mmcv.ops.roi_align(torch.rand(1, 1, 8, 8), torch.tensor(ROIS[:1]), (2, 2), 1.0, 2, "max")
@@ -298,6 +317,18 @@ def test_deformable_convolution_without_offsets_is_convolution():
     torch.testing.assert_close(found, torch.conv2d(inputs, weight, bias, padding=1))
 
 
+def test_deformable_convolution_takes_half_precision():
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        tensors = [t.to(torch.bfloat16).to(dtype) for t in make_deform(1, 1, 1, 1, 1)]
+        leaves = [t.detach().clone().requires_grad_() for t in tensors]
+        out = mmcv.ops.modulated_deform_conv2d(*leaves, 1, 1)
+        out.float().sum().backward()
+        results.append([out.float().detach(), leaves[0].grad.float()])
+    for half, single in zip(*results, strict=True):
+        torch.testing.assert_close(half, single, rtol=0.05, atol=0.1)
+
+
 @pytest.mark.parametrize(("groups", "deform", "stride", "padding", "dilation"), DEFORM[:3])
 def test_the_gradient_of_deformable_convolution_is_the_numerical_one(
     groups, deform, stride, padding, dilation
@@ -324,6 +355,18 @@ def test_deformable_convolution_v1_is_v2_without_modulation(groups, deform, stri
     found = mmcv.ops.deform_conv2d(inputs, offset, weight, *options)
     arrays = [tensor.numpy() for tensor in (inputs, offset, torch.ones_like(mask), weight)]
     np.testing.assert_allclose(found, plain_deform_conv(*arrays, None, *options), rtol=1e-9, atol=1e-9)
+
+
+def test_deformable_convolution_takes_half_precision():
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        tensors = [t.to(torch.bfloat16).to(dtype) for t in make_deform(1, 1, 1, 1, 1)]
+        leaves = [t.detach().clone().requires_grad_() for t in tensors]
+        out = mmcv.ops.modulated_deform_conv2d(*leaves, 1, 1)
+        out.float().sum().backward()
+        results.append([out.float().detach(), leaves[0].grad.float()])
+    for half, single in zip(*results, strict=True):
+        torch.testing.assert_close(half, single, rtol=0.05, atol=0.1)
 
 
 @pytest.mark.parametrize(("groups", "deform", "stride", "padding", "dilation"), DEFORM[:3])

@@ -123,6 +123,23 @@ def test_any_head_over_any_backbone_with_any_bands(head, place):
 
 
 @pytest.mark.parametrize("head", HEADS)
+def test_every_head_learns_in_mixed_precision(head):
+    """As it does on a GPU, where torchvision's kernels know no bfloat16 either."""
+    detector = make_detector(head)
+    truth = [make_objects(4, masks=head == "mask_rcnn"), make_objects(3, seed=1, masks=head == "mask_rcnn")]
+    pixels = torch.randn(2, 3, *SIZE)
+    losses = []
+    for enabled in (True, False):
+        torch.manual_seed(1)  # regions are sampled
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = total(detector(pixels, objects=truth, mode="loss"), detector)
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("head", HEADS)
 def test_a_detector_can_learn_what_it_sees(head):
     """A bright square on noise, the same every step: after some steps it is found where it is."""
     masked = head == "mask_rcnn"
