@@ -34,10 +34,15 @@ def mix_neighbours(
     """
     if features.device.type == "cpu":
         return _MixNeighbours.apply(transform, lifted, features, neighbours, kernel).flatten(1)  # type: ignore[no-any-return]
-    count, k = neighbours.shape
-    gathered = features.index_select(0, neighbours.reshape(-1)).view(count, k, -1)
-    moved = torch.bmm(transform, torch.cat([lifted, gathered], dim=2))
-    return torch.einsum("nkc,kcm->ncm", moved, kernel).flatten(1)
+    return _mix_at_once(transform, lifted, features, neighbours, kernel).flatten(1)
+
+
+def _mix_at_once(
+    transform: Tensor, lifted: Tensor, features: Tensor, neighbours: Tensor, kernel: Tensor
+) -> Tensor:
+    """Return ``_MixNeighbours`` by operations on the whole arrays, (M, A + B, m)."""
+    moved = torch.bmm(transform, _joined(lifted, features, neighbours))
+    return torch.einsum("nkc,kcm->ncm", moved, kernel)
 
 
 class _Elu(torch.autograd.Function):
@@ -62,6 +67,7 @@ class _MixNeighbours(torch.autograd.Function):
     """
 
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any, transform: Tensor, lifted: Tensor, features: Tensor, neighbours: Tensor, kernel: Tensor
     ) -> Tensor:
@@ -75,6 +81,7 @@ class _MixNeighbours(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, Tensor]:
         transform, lifted, features, neighbours, kernel = ctx.saved_tensors
         to_transform, to_lifted = torch.empty_like(transform), torch.empty_like(lifted)

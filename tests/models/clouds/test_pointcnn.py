@@ -6,7 +6,7 @@ import torch
 
 from geomm.errors import ConfigError
 from geomm.models.clouds.neighbours import PyramidPlan, Search, build_pyramid
-from geomm.models.clouds.ops import _Elu, _MixNeighbours
+from geomm.models.clouds.ops import _Elu, _mix_at_once, _MixNeighbours
 from geomm.models.clouds.pointcnn import PointCNN, XConv
 from geomm.models.clouds.segmentor import PointSegmentor
 from geomm.points import HEIGHT, PointSpec
@@ -45,6 +45,39 @@ def batch(sizes, plan=None, seed=0):
 def model_of(name, loss="CrossEntropyLoss"):
     torch.manual_seed(0)
     return PointSegmentor(head={"type": name, **SMALL[name]}, loss={"type": loss}, spec=SPEC)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_learns_in_mixed_precision(name):
+    losses = []
+    for enabled in (True, False):
+        model = model_of(name)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = sum(model(**batch((60, 40), model.plan), mode="loss").values())
+        loss.backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_neighbours_are_mixed_alike_by_tiles_and_at_once(mixed):
+    """By tiles is a CPU's way, at once a GPU's."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = (9, 4, 4), (9, 4, 3), (20, 5), (4, 8, 2)
+    transform, lifted, features, kernel = (torch.randn(shape, generator=rng) for shape in shapes)
+    neighbours = torch.randint(0, 20, (9, 4), generator=rng)
+    results = []
+    for mix in (_MixNeighbours.apply, _mix_at_once):
+        leaves = [t.clone().requires_grad_() for t in (transform, lifted, features, kernel)]
+        x, up, feats, weights = leaves
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            out = mix(x, up, feats.bfloat16() if mixed else feats, neighbours, weights)
+        out.float().square().sum().backward()
+        results.append([out.float().detach(), *(leaf.grad for leaf in leaves)])
+    tolerance = {"rtol": 0.05, "atol": 0.5} if mixed else {"rtol": 1e-4, "atol": 1e-4}
+    for tiled, whole in zip(*results, strict=True):
+        torch.testing.assert_close(tiled, whole, **tolerance)
 
 
 @pytest.mark.parametrize("name", SMALL)
