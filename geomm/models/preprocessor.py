@@ -46,15 +46,16 @@ class RasterPreprocessor(BaseDataPreprocessor):
         return moved  # type: ignore[no-any-return]
 
     def normalise(self, inputs: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return (x - mean) / std as float32, 0 where pixels are invalid.
+        """Return (x - mean) / std as float32 on the model's device, 0 where pixels are invalid.
 
         Args:
-          inputs: (B, C, H, W), any dtype, in the raster's own units.
+          inputs: (B, C, H, W), any dtype, in the raster's own units, on any device.
           valid: (B, H, W) bool, None where all pixels are.
         """
-        normal = (inputs.float() - self.mean) / self.std
+        device = self.mean.device
+        normal = (inputs.to(device, non_blocking=True).float() - self.mean) / self.std
         if valid is not None:
-            normal = torch.where(valid[:, None], normal, 0.0)
+            normal = torch.where(valid.to(device, non_blocking=True)[:, None], normal, 0.0)
         return normal
 
     def restore(self, normal: Tensor) -> Tensor:
@@ -81,6 +82,7 @@ class PairPreprocessor(RasterPreprocessor):
         normal = super().normalise(inputs, valid)
         if valid is None:
             return normal
+        valid = valid.to(normal.device, non_blocking=True)
         known = valid[:, None].to(normal.dtype)
         edge = 2 * _REACH_PX + 1
         near, count = (F.avg_pool2d(x, edge, 1, _REACH_PX, count_include_pad=False) for x in (normal, known))

@@ -11,7 +11,6 @@ from geomm.errors import ConfigError, DataError
 
 TRAIN, VAL, TEST = 0, 1, 2
 SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
-WAYS = ("random", "column", "block", "time")
 
 Parts = NDArray[np.int8]
 

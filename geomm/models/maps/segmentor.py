@@ -124,8 +124,6 @@ class Segmentor(BaseModel):
         Returns:
           (B, K, H, W) float32 that sum to 1 over K, on the model's device.
         """
-        device = next(self.parameters()).device
-        inputs, valid = inputs.to(device, non_blocking=True), valid.to(device, non_blocking=True)
         normal = self.data_preprocessor.normalise(inputs, valid)
         return self.scores(normal).float().softmax(1)
 

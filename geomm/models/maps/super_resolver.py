@@ -115,8 +115,6 @@ class SuperResolver(BaseModel):
         Returns:
           (B, C, h * scale, w * scale) float32 in the raster's own units, on the model's device.
         """
-        device = next(self.parameters()).device
-        inputs, valid = inputs.to(device, non_blocking=True), valid.to(device, non_blocking=True)
         normal = self.data_preprocessor.normalise(inputs, valid)
         return self.data_preprocessor.restore(self.enlarge(normal).float())  # type: ignore[no-any-return]
 

@@ -155,8 +155,6 @@ class ObjectModel(BaseModel):
           Objects on the CPU, boxes in pixels of the window; at most ``head.max_objects`` a window, above
           ``head.score_threshold``.
         """
-        device = next(self.parameters()).device
-        inputs, valid = inputs.to(device, non_blocking=True), valid.to(device, non_blocking=True)
         return self.find(self.data_preprocessor.normalise(inputs, valid))
 
 

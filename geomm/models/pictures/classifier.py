@@ -119,8 +119,6 @@ class Classifier(BaseModel):
           inputs: (B, C, H, W) of any dtype, in the raster's own units, on any device.
           valid: (B, H, W) bool.
         """
-        device = next(self.parameters()).device
-        inputs, valid = inputs.to(device, non_blocking=True), valid.to(device, non_blocking=True)
         return self.probabilities(self.scores(self.data_preprocessor.normalise(inputs, valid)))
 
 
