@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.autocast_mode import custom_bwd, custom_fwd
 from torch.nn import functional as F
 
 #: Numbers of an array that a core's second cache holds beside two others.
@@ -67,7 +68,7 @@ class _MixNeighbours(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
+    @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
     def forward(
         ctx: Any, transform: Tensor, lifted: Tensor, features: Tensor, neighbours: Tensor, kernel: Tensor
     ) -> Tensor:
@@ -81,7 +82,7 @@ class _MixNeighbours(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
+    @custom_bwd(device_type="cpu")
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, Tensor]:
         transform, lifted, features, neighbours, kernel = ctx.saved_tensors
         to_transform, to_lifted = torch.empty_like(transform), torch.empty_like(lifted)
