@@ -123,7 +123,14 @@ def test_ctrl_c_leaves_a_usable_package(tiny, tmp_path, root):
         f"work_dir={tmp_path}",
         "schedule.epochs=200",
     ]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background lets its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "last.pth").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
