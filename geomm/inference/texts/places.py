@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geomm.io.gazetteer import Candidate, Gazetteer, Place
@@ -70,32 +70,33 @@ class Locator:
           addresses: of one document.
           text: all of it; the states and countries that it names count.
         """
-        options = [self._options(address, text) for address in addresses]
+        # A long document names a place many times, and is long to look through: each is done once.
+        around = [gazetteer.areas(text) for gazetteer in self.gazetteers]
+        options = {address: self._options(address, around) for address in dict.fromkeys(addresses)}
         # What is sure by itself helps to tell the others apart.
-        first = [max(found, key=lambda o: o.score, default=None) for found in options]
-        located: list[Located | None] = []
-        for at, (address, found) in enumerate(zip(addresses, options, strict=True)):
-            others = [
-                option.candidate.place
-                for position, option in enumerate(first)
-                if option is not None and position != at and addresses[position] != address
-            ]
-            located.append(_choose(address, found, others))
-        return located
+        first = {
+            address: max(found, key=lambda o: o.score, default=None) for address, found in options.items()
+        }
+        located: dict[str, Located | None] = {}
+        for address, found in options.items():
+            others = [first[other] for other in addresses if other != address]
+            places = [option.candidate.place for option in others if option is not None]
+            located[address] = _choose(address, found, places)
+        return [located[address] for address in addresses]
 
-    def _options(self, address: str, text: str) -> list[_Option]:
-        for gazetteer in self.gazetteers:
-            found = self._ask(gazetteer, address, text)
+    def _options(self, address: str, around: Sequence[Mapping[str, set[str]]]) -> list[_Option]:
+        for gazetteer, areas in zip(self.gazetteers, around, strict=True):
+            found = self._ask(gazetteer, address, areas)
             if found:
                 return found
         return []
 
-    def _ask(self, gazetteer: Gazetteer, address: str, text: str) -> list[_Option]:
+    def _ask(self, gazetteer: Gazetteer, address: str, around: Mapping[str, set[str]]) -> list[_Option]:
         names = [address] if gazetteer.whole else address_names(address)
         found = [(name, candidate) for name in names for candidate in gazetteer.candidates(name)]
         if not found and not gazetteer.whole:
             found = [(name, c) for name in inner_names(address) for c in gazetteer.exact(name)][:40]
-        here, around = gazetteer.areas(address), gazetteer.areas(text)
+        here = gazetteer.areas(address)
         options = []
         for name, candidate in _smallest(found):
             place = candidate.place

@@ -105,3 +105,24 @@ def test_distance_is_symmetric_and_at_most_half_round(a, b):
     there, back = great_circle_km(*a, *b), great_circle_km(*b, *a)
     assert there == pytest.approx(back, abs=1e-6)
     assert 0 <= there <= 20015.2
+
+
+class _Counting(GeonamesGazetteer):
+    """Counts how often it looks through a text, and for a name."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = []
+
+    def areas(self, text):
+        self.read.append(text)
+        return super().areas(text)
+
+
+def test_a_long_document_is_looked_through_once_and_each_address_placed_once():
+    gazetteer = _Counting()
+    addresses, text = ["Portland", "Bangor, Maine"] * 50, "a long report"
+    found = Locator([gazetteer]).locate(addresses, text)
+    assert sorted(gazetteer.read) == sorted(["Portland", "Bangor, Maine", text])
+    assert [item.address for item in found] == addresses
+    assert found[::2] == [found[0]] * 50 and where(found[0]) == ("Portland", "Maine")
