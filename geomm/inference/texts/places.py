@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,11 +78,16 @@ class Locator:
         first = {
             address: max(found, key=lambda o: o.score, default=None) for address, found in options.items()
         }
+        named = Counter(addresses)
+        everywhere: Counter[Place] = Counter()
+        for address, option in first.items():
+            if option is not None:
+                everywhere[option.candidate.place] += named[address]
         located: dict[str, Located | None] = {}
         for address, found in options.items():
-            others = [first[other] for other in addresses if other != address]
-            places = [option.candidate.place for option in others if option is not None]
-            located[address] = _choose(address, found, places)
+            own = first[address]
+            others = everywhere - Counter({own.candidate.place: named[address]} if own else {})
+            located[address] = _choose(address, found, others)
         return [located[address] for address in addresses]
 
     def _options(self, address: str, around: Sequence[Mapping[str, set[str]]]) -> list[_Option]:
@@ -123,7 +129,7 @@ def _smallest(found: Sequence[tuple[str, Candidate]]) -> list[tuple[str, Candida
     return inner or list(found)
 
 
-def _choose(address: str, options: Sequence[_Option], others: Sequence[Place]) -> Located | None:
+def _choose(address: str, options: Sequence[_Option], others: Counter[Place]) -> Located | None:
     if not options:
         return None
     scores = [option.score + _NEIGHBOUR * _nearness(option.candidate.place, others) for option in options]
@@ -136,11 +142,12 @@ def _choose(address: str, options: Sequence[_Option], others: Sequence[Place]) -
     )
 
 
-def _nearness(place: Place, others: Sequence[Place]) -> float:
+def _nearness(place: Place, others: Counter[Place]) -> float:
     """Return from 0 to 1 how near a place is to the others, those far off counting little."""
     if not others:
         return 0.0
-    return sum(math.exp(-distance_km(place, other) / _NEIGHBOUR_KM) for other in others) / len(others)
+    near = (n * math.exp(-distance_km(place, other) / _NEIGHBOUR_KM) for other, n in others.items())
+    return sum(near) / others.total()
 
 
 def distance_km(one: Place, other: Place) -> float:
