@@ -69,13 +69,13 @@ class TranscribedXConv(nn.Module):
         return self.dense(mixed, last.linear.weight[:, :, None, None], last.norm)[0, :, :, 0].t()
 
 
-def timed(function, repeats):
+def timed(function, repeats, clock=time.perf_counter):
     function()
     seconds = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = clock()
         function()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(clock() - started)
     return statistics.median(seconds)
 
 
@@ -211,7 +211,8 @@ def compare_search(args):
             tree = cKDTree(points, leafsize=12, compact_nodes=False, balanced_tree=False)
             return tree.query(points, k=16, workers=1)[1]
 
-        print(f"16 nearest of {count:,} points: cKDTree {cpu_s(by_tree, args.repeats):.3f} s", end="")
+        tree = timed(by_tree, args.repeats, time.process_time)
+        print(f"16 nearest of {count:,} points: cKDTree {tree:.3f} s", end="")
         if open3d is None:
             print()
             continue
@@ -222,16 +223,7 @@ def compare_search(args):
             return index.knn_search(open3d.core.Tensor(points), 16)[0].numpy()
 
         assert (np.sort(by_tree()) == np.sort(by_open3d())).mean() > 0.999
-        print(f", open3d {cpu_s(by_open3d, args.repeats):.3f} s")
-
-
-def cpu_s(run, repeats):
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        taken.append(time.process_time() - start)
-    return statistics.median(taken)
+        print(f", open3d {timed(by_open3d, args.repeats, time.process_time):.3f} s")
 
 
 def main(argv):
