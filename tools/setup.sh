@@ -50,12 +50,10 @@ if [ ! -x .venv/bin/python ] || ! supported .venv/bin/python || ! .venv/bin/pyth
   "$python" -m venv .venv
 fi
 
-# What OpenCV and Open3D load at run time. All of geomm but Open3D's own functions works without.
+# What wheels take from the system: rasterio libexpat, LightGBM libgomp.
 missing=$(.venv/bin/python - <<'PY'
 import ctypes
-libraries = {"libusb-1.0.so.0": "libusb-1.0-0", "libGL.so.1": "libgl1", "libEGL.so.1": "libegl1",
-             "libgomp.so.1": "libgomp1", "libX11.so.6": "libx11-6", "libexpat.so.1": "libexpat1"}
-for library, package in libraries.items():
+for library, package in {"libexpat.so.1": "libexpat1", "libgomp.so.1": "libgomp1"}.items():
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -63,7 +61,7 @@ for library, package in libraries.items():
 PY
 )
 # shellcheck disable=SC2086
-[ -z "$missing" ] || apt_install $missing || say "going on without them (needed by Open3D's functions only)"
+[ -z "$missing" ] || apt_install $missing || say "going on without them"
 
 say "installing the pinned packages (about 3 minutes the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements/lock.txt

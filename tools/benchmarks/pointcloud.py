@@ -4,7 +4,7 @@
    neighbours from the matrix of all distances. Same points, same weights, equal results.
 2. Inference of a cloud against the network's own time over the same batches.
 3. Peak memory of a large cloud against a small one of the same density.
-4. Nearest neighbours by scipy's cKDTree and by open3d.
+4. Nearest neighbours by scipy's cKDTree and by open3d (where it is installed: pip install open3d).
 """
 
 import argparse
@@ -203,7 +203,7 @@ def compare_search(args):
         import open3d
     except (ImportError, OSError) as error:
         open3d = None
-        print(f"\nopen3d is not here ({error})")
+        print(f"\nopen3d is not here ({error}); pip install open3d to compare with it")
     for count in (8192, args.search_points):
         points = np.random.default_rng(0).random((count, 3)).astype(np.float32) * np.float32([20, 20, 8])
 
