@@ -32,6 +32,7 @@ from geomm.engine.distributed import agreed, over_processes, spread
 from geomm.engine.hooks import BEST, LAST, EpochCheckpointHook, EpochSeedHook, save_checkpoint
 from geomm.engine.progress import ProgressHook
 from geomm.errors import GeommError
+from geomm.models.precision import computes_in_bf16
 from geomm.tasks.base import Task
 
 _LOG = logging.getLogger("geomm")
@@ -283,8 +284,13 @@ def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: to
         wrapper["clip_grad"] = {"max_norm": float(schedule["clip_grad_norm"])}
     if device.type == "cpu" and runtime["amp"] == "bf16":
         wrapper["type"] = CpuAmpOptimWrapper
+        if not computes_in_bf16(device):
+            _LOG.warning(
+                "runtime.amp=bf16: this processor has no bfloat16 instructions and emulates them, "
+                "many times slower than runtime.amp=false"
+            )
     elif device.type == "cuda" and runtime["amp"] is not False:
-        bf16 = runtime["amp"] == "bf16" or (runtime["amp"] == "auto" and torch.cuda.is_bf16_supported())
+        bf16 = runtime["amp"] == "bf16" or (runtime["amp"] == "auto" and computes_in_bf16(device))
         wrapper |= {"type": "AmpOptimWrapper", "dtype": "bfloat16" if bf16 else "float16"}
         wrapper |= {} if bf16 else {"loss_scale": "dynamic"}
     return wrapper

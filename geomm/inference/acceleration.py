@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geomm.inference.options import RasterOptions
+from geomm.models.precision import computes_in_bf16
 from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
@@ -101,7 +102,7 @@ def accelerate_classes(
 def _autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
     if device.type != "cuda" or precision == "fp32":
         return nullcontext
-    if precision == "fp16" or not torch.cuda.is_bf16_supported():
+    if precision == "fp16" or not computes_in_bf16(device):
         return lambda: torch.autocast("cuda", torch.float16)
     return lambda: torch.autocast("cuda", torch.bfloat16)
 

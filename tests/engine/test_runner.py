@@ -21,3 +21,10 @@ def test_a_cpu_computes_in_bfloat16_when_asked(amp, dtype):
     wrapper.update_params(out.float().square().mean())
     assert out.dtype == dtype
     assert model.weight.dtype == torch.float32 and not torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_cpu_that_emulates_bfloat16_says_so(has, monkeypatch, caplog):
+    monkeypatch.setattr("geomm.engine.runner.computes_in_bf16", lambda device: has)
+    _optim_wrapper(SCHEDULE, {"amp": "bf16"}, torch.device("cpu"))
+    assert ("many times slower than runtime.amp=false" in caplog.text) != has
