@@ -74,6 +74,8 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         if not any(problem.path in groups.names for problem in problems):
             problems += _missing(base)
         problems += rule_problems(root, base)
+        known = [item for item in chosen if groups.exists(item) and not _key(item).startswith("hydra/")]
+        problems += _other_choices(root, known, values, base, plugins)
         if root == "infer" and any(problem.path == "model" for problem in problems):
             # Which options there are, the model says.
             problems = [problem for problem in problems if not problem.path.startswith("inference.")]
@@ -184,6 +186,30 @@ class _Groups:
         return found
 
 
+def _other_choices(
+    root: str,
+    chosen: Sequence[Override],
+    values: Sequence[Override],
+    base: DictConfig,
+    plugins: Sequence[str],
+) -> Iterator[Problem]:
+    """Yield the problems of a sweep's further choices, each beside the first choices of all others."""
+    for item in values:
+        for value in _choices(item)[1:]:
+            other = copy.deepcopy(base)
+            problem = _put(other, _key(item), value)
+            yield from rule_problems(root, other) if problem is None else [problem]
+    for item in chosen:
+        for value in _choices(item)[1:]:
+            others = [f"{_key(item)}={value}", *(_first_choice(one) for one in chosen if one is not item)]
+            found: list[Problem] = []
+            composed = _compose_named(root, others, plugins, found)
+            if composed is not None:
+                _apply(composed, values, found)
+                found += [*_missing(composed), *rule_problems(root, composed)]
+            yield from found
+
+
 def _lacking(override: Override) -> Problem | None:
     """Return what a launcher or sweeper lacks that is not installed."""
     value = _choices(override)[0] if _key(override).startswith("hydra/") and _choices(override) else None
@@ -203,6 +229,12 @@ def _compose_chosen(
     root: str, chosen: Sequence[Override], plugins: Sequence[str], problems: list[Problem]
 ) -> DictConfig | None:
     names = [_first_choice(item) for item in chosen if not _key(item).startswith("hydra/")]
+    return _compose_named(root, names, plugins, problems)
+
+
+def _compose_named(
+    root: str, names: Sequence[str], plugins: Sequence[str], problems: list[Problem]
+) -> DictConfig | None:
     try:
         return compose(root, names, plugins)
     except (HydraException, OmegaConfBaseException) as error:
@@ -227,11 +259,18 @@ def _apply(base: DictConfig, values: Sequence[Override], problems: list[Problem]
             if opens and override.input_line is not None:
                 additions[override.input_line] = f"++{override.input_line}"
         for value in _choices(override)[:1]:
-            try:
-                OmegaConf.update(base, key, _plain(value), merge=False, force_add=True)
-            except OmegaConfBaseException as error:
-                problems.append(Problem(key, str(error).splitlines()[0]))
+            problem = _put(base, key, value)
+            problems += [problem] if problem is not None else []
     return additions
+
+
+def _put(base: DictConfig, key: str, value: Any) -> Problem | None:
+    """Put a value into ``base``; return why it does not fit."""
+    try:
+        OmegaConf.update(base, key, _plain(value), merge=False, force_add=True)
+    except OmegaConfBaseException as error:
+        return Problem(key, str(error).splitlines()[0])
+    return None
 
 
 def _plain(value: Any) -> Any:

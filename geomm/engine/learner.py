@@ -13,11 +13,11 @@ from typing import Any
 
 from geomm.config.compose import written
 from geomm.engine.at_once import AtOnceRunner
-from geomm.engine.hooks import BEST, STATE
+from geomm.engine.hooks import STATE
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding
 from geomm.engine.runner import TrainingRunner
-from geomm.engine.training import TrainingRun, prepare_folder
+from geomm.engine.training import TrainingRun, begin, prepare_folder
 from geomm.errors import DataError, GeommError
 from geomm.packaging import Package, load_package
 from geomm.structures import FittedAtOnce
@@ -173,6 +173,8 @@ class Learner:
         started = time.monotonic()
         with log_to(self.folder / "train.log"):
             self.run.resolve_schedule()
+            if self._fitted.best["score"] is None:
+                begin(self.folder, self.config, self.model)
             runner = self.run.make_runner()
             self._fitted.before(runner)
             runner.train_interruptibly()
@@ -274,11 +276,8 @@ class _Fitted(AtOnceRunner):
 
     def before(self, runner: Any) -> None:
         """Let the best weights of earlier fits stay unless a new epoch is better."""
-        if isinstance(runner, TrainingRunner):
-            if self._best["score"] is None:
-                (Path(runner.work_dir) / BEST).unlink(missing_ok=True)
-            else:
-                runner.message_hub.update_info(STATE, {**self._best, "epoch": 0, "waited": 0})
+        if isinstance(runner, TrainingRunner) and self._best["score"] is not None:
+            runner.message_hub.update_info(STATE, {**self._best, "epoch": 0, "waited": 0})
 
     def after(self, runner: Any, seconds: float) -> None:
         """Load the best weights and add up what was done."""

@@ -9,6 +9,7 @@ import logging
 import math
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -246,6 +247,29 @@ def make_runner(
         experiment_name=f"{folder.name}_{os.getpid()}_{time.monotonic_ns()}",
         cfg=Config({"work_dir": str(folder)}),
     )
+
+
+def check_same_model(model: nn.Module, last: Path) -> None:
+    """Raise a GeommError where a checkpoint to go on with is of another model."""
+    saved = {name: tuple(value.shape) for name, value in _checkpoint(last)["state_dict"].items()}
+    own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    for name in (*own, *saved):
+        if saved.get(name) != own.get(name):
+            found, expected = (str(each.get(name, "none")) for each in (saved, own))
+            raise GeommError(
+                f"resume=true: {last} is of another model ({name}: found {found}, expected {expected}); "
+                "take the settings it was begun with, another work_dir, or resume=false to begin again"
+            )
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        return loaded
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise GeommError(
+            f"resume=true: {path} cannot be read ({str(error).splitlines()[0]}); resume=false begins again"
+        ) from error
 
 
 def _default_hooks() -> dict[str, Any]:

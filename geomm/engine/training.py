@@ -22,8 +22,8 @@ from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import beside_text, run_rounds, scores_text
-from geomm.engine.run_folder import METRICS_FILE, write_config
-from geomm.engine.runner import TrainingRunner, make_runner
+from geomm.engine.run_folder import LAST, METRICS_FILE, forget_run, write_config
+from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
 from geomm.registry import TASKS, build
@@ -76,11 +76,33 @@ def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make a run's folder, with its config in it."""
+    """Make a run's folder, with its config in it; that of an earlier run's results stays until they go."""
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
-        write_config(folder, config)
+        if not (folder / METRICS_FILE).is_file():
+            write_config(folder, config)
     gathered(None)  # the others find the folder
+
+
+def begin(folder: Path, config: dict[str, Any], model: Any) -> None:
+    """Let the folder be this run's: what an earlier one came to goes, unless it is gone on with.
+
+    Called when data and model are there, so that a mistake in them costs no earlier result.
+
+    Raises:
+      GeommError: the run that is to be gone on with was of another model.
+    """
+
+    def settle() -> None:
+        if not is_main_process():
+            return
+        if not (config["resume"] and (folder / LAST).is_file()):
+            forget_run(folder)
+        elif not isinstance(model, FittedAtOnce):
+            check_same_model(model, folder / LAST)
+        write_config(folder, config)
+
+    in_turns(settle)
 
 
 class TrainingRun:
@@ -118,6 +140,7 @@ class TrainingRun:
         self.build_model()
         self._log_start()
         self.resolve_schedule()
+        begin(self.folder, self.config, self.model)
         runner = self.make_runner()
         interrupted = runner.train_interruptibly()
         metrics = self.finish(runner, time.monotonic() - started, interrupted)

@@ -4,11 +4,14 @@ import subprocess
 import sys
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from geomm.cli import train
 from geomm.config import compose
 from geomm.config.check import check
 from geomm.config.compose import hydra_session
+from geomm.config.rules import RULES, rule_problems
 
 GIVEN = ["dataset.images=pyproject.toml", "dataset.labels=pyproject.toml"]
 
@@ -103,6 +106,11 @@ def test_every_choice_of_a_sweep_is_checked():
     found = messages("head=unet,unett", "backbone=resnet18,resnet500")
     assert len(found) == 2
     assert found[1].startswith("backbone: unknown 'resnet500'")
+    (message,) = messages("schedule.epochs=3,-1", "seed=1,2,3")
+    assert message == "schedule.epochs: found -1, expected a whole number from 0"
+    assert messages("head=unet,ssd")[0].startswith("head: mmdet.SingleStageDetector serves task detection")
+    (message,) = messages("head=unet,pspnet", "head.dropout=0.1")
+    assert message.startswith("head.dropout: unknown key 'dropout' in head; did you mean 'dropout_ratio'?")
 
 
 def test_mappings_of_parts_take_new_ones():
@@ -186,6 +194,17 @@ def test_a_sweep_is_not_shown_as_one_run(capsys):
 def test_words_are_told_as_they_are_to_be_typed(command, given, said):
     found = [str(problem) for problem in check(command, [*GIVEN, given]).problems]
     assert any(line.startswith(given.partition("=")[0]) and said in line for line in found), found
+
+
+def test_every_switch_and_number_of_inference_has_a_rule(root):
+    for path in sorted((root / "configs" / "inference").glob("*.yaml")):
+        for key, value in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            ruled = f"inference.{key}" in RULES["infer"]
+            assert ruled or not isinstance(value, bool | int | float), f"{path.name}: {key}"
+    wrong = {"skip_existing": "flase", "precision": "fp8", "threads": "abc", "polygons_background": 3}
+    problems = rule_problems("infer", OmegaConf.create({"inference": wrong}))
+    found = [str(problem) for problem in problems]
+    assert len(found) == 4 and all(line.startswith("inference.") for line in found), found
 
 
 def test_without_its_model_an_option_is_not_judged(tmp_path):

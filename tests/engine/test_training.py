@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import geomm
+from geomm.engine.run_folder import read_earlier
+from geomm.engine.training import begin, prepare_folder
 from geomm.errors import ConfigError, GeommError
 
 
@@ -48,6 +50,42 @@ def test_going_on_says_nothing_but_geomms_own_lines(tiny, tmp_path, capfd):
     geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=2", "resume=true"])
     out, errors = capfd.readouterr()
     assert out == "" and "epoch 2/2" in errors and "weights_only" not in errors
+    results = {name: (tmp_path / name).read_bytes() for name in ("metrics.json", "config.yaml", "model.dlpk")}
+    with pytest.raises(
+        GeommError, match=r"last.pth is of another model \(\w.*: found .*, expected .*another wor"
+    ):
+        geomm.train(
+            [
+                *tiny,
+                f"work_dir={tmp_path}",
+                "schedule.epochs=3",
+                "resume=true",
+                "head.channels=[16,16,16,16,8]",
+            ]
+        )
+    # A mistake costs nothing of what is there.
+    with pytest.raises(GeommError):
+        geomm.train([*tiny, f"work_dir={tmp_path}", f"dataset.labels={tmp_path / 'config.yaml'}"])
+    for name, content in results.items():
+        assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(("resume", "checkpoint"), [(False, True), (True, True), (True, False)])
+def test_results_of_an_earlier_run_go_when_another_begins(tmp_path, resume, checkpoint):
+    """So that none of them is taken for the new run's, even where it ends before its first epoch."""
+    config = {"resume": resume, "head": {"type": "A"}}
+    names = ["metrics.json", "model.dlpk", "best.pth", *(["last.pth"] if checkpoint else [])]
+    for name in names:
+        (tmp_path / name).touch()
+    torch.save({"state_dict": {}}, tmp_path / "best.pth")
+    if checkpoint:
+        torch.save({"state_dict": {}}, tmp_path / "last.pth")
+    prepare_folder(tmp_path, config)
+    assert not (tmp_path / "config.yaml").exists()  # that of the results stays as long as they do
+    begin(tmp_path, config, torch.nn.Identity())
+    assert read_earlier(tmp_path, config).changed == ()
+    left = {path.name for path in tmp_path.iterdir()} - {"config.yaml"}
+    assert left == (set(names) if resume and checkpoint else set())
 
 
 @pytest.mark.slow
