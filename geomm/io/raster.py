@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import threading
+import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +26,32 @@ from geomm.io.raster_info import RasterInfo, open_raster, read_info, same_crs, s
 from geomm.structures import PixelWindow
 
 __all__ = ["RasterInfo", "RasterReader", "read_info", "same_crs"]
+
+#: Files that a thread holds open; a dataset may have thousands, a process few more than a thousand.
+MOST_OPEN = 64
+
+
+class _Open(threading.local):
+    """The readers whose files this thread holds open, the one used last at the end."""
+
+    def __init__(self) -> None:
+        self.readers: OrderedDict[int, weakref.ref[RasterReader]] = OrderedDict()
+        self.process = os.getpid()
+
+    def use(self, reader: RasterReader) -> None:
+        """Note that a reader is used, and close those not used for longest where there are too many."""
+        if self.process != os.getpid():  # forked: the others are the parent's
+            self.__init__()  # type: ignore[misc]
+        key = id(reader)
+        self.readers[key] = weakref.ref(reader)
+        self.readers.move_to_end(key)
+        while len(self.readers) > MOST_OPEN:
+            oldest = self.readers.popitem(last=False)[1]()
+            if oldest is not None:
+                oldest.close()
+
+
+_OPEN = _Open()
 
 
 class RasterReader:
@@ -104,6 +132,7 @@ class RasterReader:
                 )
             self._handles.dataset, self._handles.stack = handle, stack
             self._handles.process = os.getpid()
+        _OPEN.use(self)
         return handle
 
     def close(self) -> None:

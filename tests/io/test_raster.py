@@ -227,6 +227,16 @@ def test_a_closed_reader_opens_again(tmp_path):
     np.testing.assert_array_equal(reader.read(WHOLE)[0], first)
 
 
+def test_thousands_of_readers_hold_few_files_open(tmp_path, monkeypatch):
+    monkeypatch.setattr("geomm.io.raster.MOST_OPEN", 5)
+    source = write(tmp_path / "a.tif", noise(20, 20))
+    readers = [RasterReader(source) for _ in range(40)]
+    expected = readers[0].read(WHOLE)[0]
+    for reader in [*readers, readers[0], readers[-1], readers[0]]:
+        np.testing.assert_array_equal(reader.read(WHOLE)[0], expected)
+    assert sum("dataset" in vars(reader._handles) for reader in readers) == 5
+
+
 @quick(40)
 @given(
     col=st.integers(-12, 12),
