@@ -77,7 +77,7 @@ class Kind:
         return build(self.registry, cfg, **kwargs)
 
 
-MODELS = _child(MMENGINE_MODELS, "geomm.models")
+MODELS = _child(MMENGINE_MODELS, "geomm.models", "geomm.engine.averaging")
 DATASETS = _child(MMENGINE_DATASETS, "geomm.datasets")
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, "geomm.transforms")
 METRICS = _child(MMENGINE_METRICS, "geomm.metrics")

@@ -79,6 +79,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "schedule.lr": Number(0, words=("auto",), above=True),
         "schedule.warmup": Number(0, 1),
         "schedule.clip_grad_norm": Number(0, above=True, optional=True),
+        "schedule.ema": Number(0, 0.999999, above=True, optional=True),
         "schedule.accumulate": Number(1, whole=True),
         "schedule.patience": Number(1, whole=True, optional=True),
         "schedule.val_interval": Number(1, whole=True),
@@ -440,11 +441,13 @@ def _shard_problems(cfg: DictConfig) -> list[Problem]:
             "--nproc-per-node 4 tools/train.py …), or runtime.shard=false"
         )
         problems.append(Problem("runtime.shard", message))
+    copied = "copies the model, which runtime.shard=true divides; leave one of them out"
+    if _select(cfg, "schedule.ema")[1] is not None:
+        problems.append(Problem("schedule.ema", f"a moving average {copied}"))
     hooks = _select(cfg, "hooks")[1] or {}
     for name, hook in hooks.items() if isinstance(hooks, Mapping) else ():
         if isinstance(hook, Mapping) and str(hook.get("type")).rpartition(".")[2] == "EMAHook":
-            message = "EMAHook copies the model, which runtime.shard=true divides; leave one of them out"
-            problems.append(Problem(f"hooks.{name}", message))
+            problems.append(Problem(f"hooks.{name}", f"EMAHook {copied}"))
     return problems
 
 

@@ -20,6 +20,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
@@ -233,6 +234,7 @@ def make_runner(
             EpochSeedHook(seed=config["seed"]),
             ProgressHook(monitor=task.monitor, plain=config["runtime"]["plain_progress"]),
             EpochCheckpointHook(monitor=task.monitor, rule=task.monitor_rule, patience=schedule["patience"]),
+            *([EMAHook("MovingAverage", decay=float(schedule["ema"]))] if schedule["ema"] else []),
             *(dict(hook) for hook in (config.get("hooks") or {}).values() if hook),
         ],
         visualizer={

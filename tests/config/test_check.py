@@ -166,8 +166,8 @@ def test_a_whole_mapping_may_be_given_where_keys_are_free():
 
 def test_a_divided_model_needs_torchrun_and_no_copies(monkeypatch):
     average = "hooks.ema={type: EMAHook}"
-    found = messages("runtime.shard=true", f"+{average}")
-    assert [line.split(":")[0] for line in found] == ["runtime.shard", "hooks.ema"]
+    found = messages("runtime.shard=true", f"+{average}", "schedule.ema=0.99")
+    assert [line.split(":")[0] for line in found] == ["runtime.shard", "schedule.ema", "hooks.ema"]
     assert "torchrun --nproc-per-node 4 tools/train.py" in found[0]
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

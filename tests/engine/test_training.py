@@ -91,7 +91,13 @@ def test_results_of_an_earlier_run_go_when_another_begins(tmp_path, resume, chec
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_resumes_to_the_bit(tiny, tmp_path, root, workers):
-    arguments = [*tiny, "schedule.epochs=4", f"runtime.workers={workers}", "task.mixup=0.2"]
+    arguments = [
+        *tiny,
+        "schedule.epochs=4",
+        f"runtime.workers={workers}",
+        "task.mixup=0.2",
+        "schedule.ema=0.9",
+    ]
     command = [sys.executable, "tools/train.py", *arguments]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*command, f"work_dir={whole}"], cwd=root, check=True)
