@@ -30,7 +30,8 @@ class MovingAverage(BaseAveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        averaged, source = list(self.module.parameters()), list(model.parameters())
+        averaged: list[Tensor] = list(self.module.parameters())
+        source: list[Tensor] = list(model.parameters())
         torch._foreach_lerp_(averaged, source, self._weight(int(self.steps)))
         for average, own in zip(self.module.buffers(), model.buffers(), strict=True):
             average.copy_(own)

@@ -133,6 +133,7 @@ class TableSpec:
       classes: of a classification, in the order of the model's scores; () of a regression.
       class_rows: training rows a class.
       around: columns from the place of a row.
+      rows: training rows of all; 0 where they are not known.
     """
 
     columns: tuple[Column, ...]
@@ -140,6 +141,7 @@ class TableSpec:
     classes: tuple[ClassSpec, ...] = ()
     class_rows: tuple[int, ...] = ()
     around: Surroundings = Surroundings()
+    rows: int = 0
 
     @property
     def kind(self) -> str:
@@ -224,6 +226,7 @@ class TableSpec:
             "classes": [item.to_dict() for item in self.classes],
             "class_rows": list(self.class_rows),
             "around": asdict(self.around),
+            "rows": self.rows,
         }
 
     @classmethod
@@ -238,4 +241,5 @@ class TableSpec:
             classes=tuple(ClassSpec.from_dict(item) for item in data["classes"]),
             class_rows=tuple(int(count) for count in data["class_rows"]),
             around=Surroundings(**around),
+            rows=int(data.get("rows", 0)),
         )

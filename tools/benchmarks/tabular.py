@@ -74,8 +74,12 @@ def fold_scores(path, target, layers, seed, fold, folds, folder):
     from geomm.engine.training import train
     from geomm.registry import TASKS, build
 
-    config = quiet_config(
-        folder,
+    def trained(name, *overrides):
+        config = quiet_config(folder / name, *common, *overrides)
+        result = train(config).metrics["test"]
+        return config, result["RMSE"] if "RMSE" in result else 1 - result["accuracy"]
+
+    common = [
         f"dataset.path={path}",
         f"dataset.target={target}",
         f"dataset.folds={folds}",
@@ -83,9 +87,9 @@ def fold_scores(path, target, layers, seed, fold, folds, folder):
         f"dataset.split.seed={seed}",
         f"seed={seed}",
         f"head.layers=[{','.join(map(str, layers))}]",
-    )
-    result = train(config).metrics["test"]
-    ours = result["RMSE"] if "RMSE" in result else 1 - result["accuracy"]
+    ]
+    config, ours = trained("members")
+    _, alone = trained("alone", "head.members=1")
     source = build(TASKS, config["task"]).build_source(config)
     spec = source.prepare(folder / "cache")
     parts = {name: source.split(name) for name in ("train", "val", "test")}
@@ -101,7 +105,7 @@ def fold_scores(path, target, layers, seed, fold, folds, folder):
     inputs = np.concatenate([columns(batch) for batch in known])
     truth = np.concatenate([batch["target"] for batch in known])
     truth = truth[:, 0] if truth.ndim == 2 else truth
-    scores = {"geomm fully_connected": ours}
+    scores = {"geomm fully_connected": ours, "geomm fully_connected, one member": alone}
     for name, model in references(spec.kind, layers, seed).items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

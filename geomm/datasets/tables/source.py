@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -185,14 +185,14 @@ class Table:
             for name, kind in self._choose(train).items()
         )
         counts: tuple[int, ...] = ()
-        spec = TableSpec(columns, targets, classes, counts, self.around)
+        spec = TableSpec(columns, targets, classes, counts, self.around, len(train))
         if classes:
             found = spec.encode_targets(train)
             counts = tuple(np.bincount(found, minlength=len(classes)).tolist())
-            spec = TableSpec(columns, targets, classes, counts, self.around)
+            spec = replace(spec, class_rows=counts)
         else:
             fitted = tuple(fit_target(item.name, train[item.name], self.transform) for item in targets)
-            spec = TableSpec(columns, fitted, around=self.around)
+            spec = replace(spec, targets=fitted)
         encoded, values = spec.encode(self.frame), spec.encode_targets(self.frame)
         for name, part in SPLITS.items():
             self._parts[name] = TableRows(encoded, values, np.flatnonzero(parts == part))

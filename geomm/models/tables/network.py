@@ -29,6 +29,10 @@ class TableNetwork(TableModel):
     def scores(self, numbers: Tensor, categories: Tensor) -> Tensor:
         """Return logits (B, K), or learnt values (B, T)."""
 
+    def training_scores(self, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Return what ``losses`` judges: the scores, unless a model has more of them while it learns."""
+        return self.scores(numbers, categories)
+
     @abc.abstractmethod
     def losses(self, scores: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return a batch's named losses."""
@@ -53,7 +57,7 @@ class TableNetwork(TableModel):
         """
         if mode == "loss":
             assert target is not None
-            return self.losses(self.scores(numbers, categories), target)
+            return self.losses(self.training_scores(numbers, categories), target)
         if mode == "tensor":
             return self.scores(numbers, categories)
         return self.predicted(

@@ -1,5 +1,7 @@
 """The fully connected network: shapes, what it learns, intervals, and arguments that do not hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,13 @@ def tensors(encoded):
 
 @pytest.mark.parametrize("spec, outputs", [(REGRESSION, 2), (CLASSES, 3)])
 @pytest.mark.parametrize(
-    "options", [{}, {"norm": "batch", "dropout": [0.1, 0.0]}, {"embedding": 3, "activation": "gelu"}]
+    "options",
+    [
+        {},
+        {"norm": "batch", "dropout": [0.1, 0.0]},
+        {"embedding": 3, "activation": "gelu"},
+        {"members": 3, "norm": "batch", "dropout": 0.1, "embedding_dropout": 0.1},
+    ],
 )
 def test_a_score_for_every_output(spec, outputs, options):
     model = FullyConnected(spec=spec, layers=[8, 4], **options).eval()
@@ -60,6 +68,48 @@ def test_every_loss_goes_down(loss):
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < 0.4 * losses[0]
+
+
+def one_of(model, number):
+    """Return one member as a network by itself."""
+    options = {"layers": [6], "norm": "batch", "embedding": 2}
+    alone = FullyConnected(spec=model.spec, **options)
+    linear, norm = model.layers[0], model.layers[2].norm
+    state = {
+        "embeddings.0.weight": model.embeddings[0].weight[:, 2 * number : 2 * number + 2],
+        "layers.0.weight": linear.weight[number].T,
+        "layers.0.bias": linear.bias[number, 0],
+        "layers.3.weight": model.layers[3].weight[number].T,
+        "layers.3.bias": model.layers[3].bias[number, 0],
+    }
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        state[f"layers.2.{name}"] = getattr(norm, name)[6 * number : 6 * number + 6]
+    alone.load_state_dict(state, strict=False)
+    return alone
+
+
+@pytest.mark.parametrize("spec", [REGRESSION, CLASSES], ids=["regression", "classes"])
+def test_members_are_networks_of_their_own_whose_answers_are_averaged(spec):
+    torch.manual_seed(2)
+    model = FullyConnected(spec=spec, layers=[6], norm="batch", embedding=2, members=3)
+    numbers, categories = tensors(rows(32))
+    target = (numbers[:, 0] > 0).long() if spec.classes else numbers[:, :2]
+    alone = [one_of(model, number) for number in range(3)]
+    loss = model(numbers, categories, target, mode="loss")["loss"]
+    losses = [one(numbers, categories, target, mode="loss")["loss"] for one in alone]
+    torch.testing.assert_close(loss, sum(losses) / 3)
+    loss.backward()
+    for number, own in enumerate(losses):
+        own.backward()  # each learns as fast as if it were alone
+        torch.testing.assert_close(model.layers[0].weight.grad[number].T, alone[number].layers[0].weight.grad)
+    learnt = [one_of(model, number).eval().predict_learnt(rows(9, seed=1)) for number in range(3)]
+    np.testing.assert_allclose(model.eval().predict_learnt(rows(9, seed=1)), np.mean(learnt, 0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "members"), [(0, 1), (200, 8), (20_000, 8), (20_001, 1)])
+def test_small_tables_get_several_members(count, members):
+    model = FullyConnected(spec=replace(REGRESSION, rows=count), members="auto")
+    assert model.members == members
 
 
 def test_an_evaluation_is_in_the_targets_own_units():
@@ -105,6 +155,7 @@ def test_batches_of_prediction_change_nothing(monkeypatch):
         ({"layers": [8, 0]}, "head.layers: found 0"),
         ({"dropout": [0.1]}, "1 numbers for 2 layers"),
         ({"embedding": 0}, "head.embedding"),
+        ({"members": 0}, "head.members: found 0, expected auto or a whole number from 1"),
     ],
 )
 def test_arguments_that_do_not_hold_are_named(options, said):
