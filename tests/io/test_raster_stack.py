@@ -1,5 +1,7 @@
 """Rasters as bands of one: on one grid, with their own nodata, and the same file each time."""
 
+import os
+
 import numpy as np
 import pytest
 import rasterio
@@ -67,6 +69,20 @@ def test_the_same_sources_give_the_same_file(dem, tmp_path):
     with rasterio.open(dem, "r+") as opened:  # a source that changed is another stack
         opened.write(np.zeros((1, 4, 6), np.float32))
     assert stack_rasters(bands, read_info(dem), tmp_path / "w", "s").stat().st_mtime_ns != seen
+
+
+def test_a_raster_that_took_the_name_of_another_lies_at_its_own_place(dem, tmp_path):
+    def stacked():
+        stack = stack_rasters([StackBand("fine", fine)], read_info(dem), tmp_path / "w", "s")
+        return read(stack)[1]
+
+    fine = write(tmp_path / "fine.tif", np.ones((8, 12)), gsd=5.0)
+    assert stacked().all()
+    os.utime(write(tmp_path / "fine.tif", np.ones((8, 12)), gsd=2.5), ns=(10**18, 10**18))
+    assert stacked().sum() == 6 and stacked()[:2, :3].all()
+    kept = sorted(path.name for path in (tmp_path / "w").iterdir())
+    stacked()
+    assert sorted(path.name for path in (tmp_path / "w").iterdir()) == kept
 
 
 def test_a_grid_without_crs_takes_no_raster_with_one(dem, tmp_path):
