@@ -37,7 +37,7 @@ class RasterReader:
 
     Raises:
       DataError: no such file, or it is no raster.
-      MissingCRSError: ``like`` is given and one of the two has no CRS, and their grids differ.
+      MissingCRSError: ``like`` is given and the two do not both have a CRS, and their grids differ.
     """
 
     def __init__(
@@ -52,12 +52,11 @@ class RasterReader:
         self.source = replace(info, nodata=None) if nodata_is_data else info
         self.resampling = Resampling[resampling]
         self.like = None if like is None or same_grid(self.source, like) else like
-        if self.like is not None and None in (
-            self.source.georeference.crs,
-            self.like.georeference.crs,
-        ):
+        crs = () if self.like is None else (self.source.georeference.crs, self.like.georeference.crs)
+        if self.like is not None and None in crs:
+            which = "one of them has no" if any(crs) else "neither has a"
             raise MissingCRSError(
-                f"{path} and {self.like.path} have different grids and one of them has no CRS; "
+                f"{path} and {self.like.path} have different grids and {which} CRS; "
                 "assign one (gdal_edit.py -a_srs EPSG:… FILE)"
             )
         self._handles = threading.local()

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from geomm.errors import DataError, MissingCRSError
 from geomm.io.raster import RasterReader, read_info, same_crs
+from geomm.io.raster_info import same_grid
 from geomm.structures import PixelWindow
 from tests.io.common import CRS, grid, noise, write
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 WHOLE = PixelWindow(0, 0, 20, 20)
+PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def quick(examples):
@@ -316,6 +318,30 @@ def test_without_a_crs_a_raster_of_the_same_size_is_taken_as_it_is(tmp_path):
     bare = write(tmp_path / "bare.tif", pixels, crs=None, transform=rasterio.Affine.identity())
     like = read_info(write(tmp_path / "like.tif", noise(20, 20)))
     np.testing.assert_array_equal(RasterReader(bare, like=like).read(WHOLE)[0], pixels)
+
+
+def bare(path, *, left, gsd=2.0):
+    transform = rasterio.Affine(gsd, 0, left, 0, -gsd, 80.0)
+    return read_info(write(path, noise(20, 20), crs=None, transform=transform))
+
+
+def test_world_files_alone_say_whether_grids_are_the_same(tmp_path):
+    first, far = bare(tmp_path / "first.tif", left=100.0), bare(tmp_path / "far.tif", left=600.0)
+    assert not same_grid(first, far) and not same_grid(far, first)
+    assert not same_grid(first, bare(tmp_path / "next.tif", left=102.0))
+    assert not same_grid(first, bare(tmp_path / "finer.tif", left=100.0, gsd=1.9))
+    assert same_grid(first, bare(tmp_path / "again.tif", left=100.001))
+    assert same_grid(first, bare(tmp_path / "middle.tif", left=101.0))
+    with pytest.raises(MissingCRSError, match=r"first\.tif and .*far\.tif .* neither has a CRS"):
+        RasterReader(first.path, like=far)
+
+
+def test_a_plain_image_lies_where_a_raster_with_a_world_file_does(tmp_path):
+    placed = bare(tmp_path / "placed.tif", left=100.0)
+    path = write(tmp_path / "plain.tif", noise(20, 20), crs=None, transform=rasterio.Affine(*PLAIN))
+    plain = read_info(path)
+    assert plain.georeference.transform == PLAIN
+    assert same_grid(placed, plain) and same_grid(plain, placed) and same_grid(plain, plain)
 
 
 @pytest.mark.parametrize("longest", [10, 40, 500])

@@ -89,3 +89,11 @@ def test_a_grid_without_crs_takes_no_raster_with_one(dem, tmp_path):
     bare = write(tmp_path / "bare.tif", np.ones((3, 3)), crs=None)
     with pytest.raises(MissingCRSError, match="one of them has no CRS"):
         stack_rasters([StackBand("bare", bare)], read_info(dem), tmp_path / "w", "s")
+
+
+def test_rasters_with_world_files_alone_are_laid_by_them(tmp_path):
+    first = write(tmp_path / "first.tif", np.ones((4, 6)), crs=None)
+    pixels = np.arange(24.0).reshape(4, 6)
+    second = write(tmp_path / "second.tif", pixels, crs=None, gsd=20.0)
+    stack = stack_rasters([StackBand("second", second)], read_info(first), tmp_path / "w", "s")
+    assert np.array_equal(read(stack)[0][0], np.kron(pixels, np.ones((2, 2)))[:4, :6])
