@@ -152,6 +152,21 @@ class RasterReader:
         except RasterioError as error:
             raise DataError(f"{info.path} cannot be read ({_one_line(error)})") from error
 
+    def valid_share(self, window: PixelWindow, *, longest_px: int = 256) -> float:
+        """Return the share of a window that is valid, of a long one by every few pixels.
+
+        Raises:
+          DataError: the pixels cannot be read: the file is damaged.
+        """
+        inside = _clip(window, self.info)
+        if inside is None:
+            return 0.0
+        scale = min(1.0, longest_px / max(inside.width, inside.height))
+        shape = (max(1, round(inside.height * scale)), max(1, round(inside.width * scale)))
+        _, valid = self._part(list(self.source.image_bands), inside, shape)
+        shown = inside.width * inside.height / (window.width * window.height)
+        return float(valid.mean()) * shown
+
     def read_resized(
         self, window: PixelWindow, size_px: int, bands: Sequence[int] | None = None
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -85,6 +85,12 @@ class RasterInfo:
         """Numbers of the bands that hold imagery: all but alpha."""
         return tuple(band for band in range(1, self.count + 1) if band != self.alpha)
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether it can have pixels without data at all."""
+        marked = self.masked or self.alpha is not None or self.nodata is not None
+        return marked or np.dtype(self.dtype).kind in "fc"
+
     def select_bands(self, bands: Sequence[int | str] | None) -> tuple[int, ...]:
         """Return 1-based band numbers for numbers or names; all but alpha for None.
 

@@ -355,6 +355,24 @@ def test_an_overview_keeps_the_shape_and_what_is_valid(tmp_path, longest):
     assert not valid[: high // 2].any() and valid[high // 2 :].all()
 
 
+@pytest.mark.parametrize(("longest", "off"), [(10, 0.06), (256, 0)])
+def test_the_valid_share_of_a_window_is_known_from_few_pixels(tmp_path, longest, off):
+    pixels = noise(100, 50)
+    pixels[:, 20:40, :] = 0
+    reader = RasterReader(write(tmp_path / "a.tif", pixels, nodata=0))
+    for window, share in (((0, 0, 50, 100), 0.8), ((5, 20, 9, 20), 0.0), ((40, 50, 20, 10), 0.5)):
+        assert abs(reader.valid_share(PixelWindow(*window), longest_px=longest) - share) <= off + 1e-9
+    assert reader.valid_share(PixelWindow(60, 0, 5, 5)) == 0
+
+
+def test_only_marked_or_real_pixels_can_be_gaps(tmp_path):
+    seen = np.ones((20, 20), bool)
+    for number, options in enumerate(({"nodata": 0}, {"alpha": seen}, {"mask": seen})):
+        assert read_info(write(tmp_path / f"{number}.tif", noise(20, 20), **options)).has_gaps
+    assert not read_info(write(tmp_path / "whole.tif", noise(20, 20))).has_gaps
+    assert read_info(write(tmp_path / "real.tif", noise(20, 20, dtype="float32"))).has_gaps
+
+
 def test_codes_and_texts_of_one_crs_are_the_same():
     from pyproj import CRS as Crs
 
