@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geomm.chips.options import ChipOptions
 from geomm.errors import DataError
+from geomm.io.raster_info import RasterInfo
 from geomm.structures import Georeference
 
 _DRIVERS = {".tif": "GTiff", ".png": "PNG", ".jpg": "JPEG"}
@@ -35,6 +36,24 @@ def check_holds(image_format: str, dtype: str, bands: int) -> None:
             f"image_format={image_format} holds {' or '.join(map(str, counts))} bands of "
             f"{' or '.join(dtypes)}, the scenes have {bands} of {dtype}; use image_format=tiff, or choose "
             "dataset.bands"
+        )
+
+
+def check_nodata(nodata: float | None, info: RasterInfo) -> None:
+    """Check that a raster's pixels can have a value that is to mean no data.
+
+    Raises:
+      DataError: they cannot.
+    """
+    real = np.dtype(info.dtype).kind == "f"
+    if nodata is None or (real and not np.isfinite(nodata)):
+        return
+    limits = np.finfo(info.dtype) if real else np.iinfo(info.dtype)
+    if not (limits.min <= nodata <= limits.max and (real or float(nodata).is_integer())):
+        span = f"{limits.min:g} to {limits.max:g}" if real else f"{limits.min} to {limits.max}"
+        raise DataError(
+            f"nodata={nodata:g} is no value of {info.path}, which is {info.dtype}: use one from {span}, or "
+            "nodata=null for each raster's own"
         )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from geomm.chips.clouds import export_clouds
 from geomm.chips.folder import Exported, prepare_folder
 from geomm.chips.formats import CHIP_FORMATS, ChipFormat
-from geomm.chips.images import check_holds, write_chip
+from geomm.chips.images import check_holds, check_nodata, write_chip
 from geomm.chips.options import CLOUD_FORMATS, ChipOptions
 from geomm.chips.side_files import Totals, write_side_files
 from geomm.chips.sources import Cut, Source, Unit, open_source
@@ -69,6 +69,8 @@ def _export_images(dataset: Mapping[str, Any], folder: Path, options: ChipOption
         source = open_source(dataset, options, Path(cache))
     dtype = str(np.result_type(*(info.dtype for info in source.scenes)))
     check_holds(options.image_format, dtype, len(source.bands))
+    for info in (*source.scenes, *source.seconds):
+        check_nodata(options.nodata, info)
     chip_format = CHIP_FORMATS[options.format](source, options)
     work = prepare_folder(folder, dataset, source.files, options)
     parts = [work / f"{number:06d}.json" for number in range(len(source.units))]
@@ -169,19 +171,22 @@ class _Writer:
     def write(self, cut: Cut, sizes: dict[int, list[float]], stem: str) -> dict[str, Any]:
         """Write a chip and its label; return its record."""
         info, options = cut.info, self.options
-        nodata = info.nodata if options.nodata is None else options.nodata
         names = [info.band_names[band - 1] for band in self.source.bands]
         image = self.chip_format.image(cut, stem)
         write_chip(
-            self.folder / image, cut.pixels, cut.valid, cut.place, options, nodata=nodata, band_names=names
-        )
+            self.folder / image, cut.pixels, cut.valid, cut.place, options, nodata=self._nodata(info.nodata),
+            band_names=names,
+        )  # fmt: skip
         height, width = cut.valid.shape
         record: dict[str, Any] = {"image": image, "size": [width, height], "gsd": info.gsd, "sizes": sizes}
         if cut.second is not None:
             record["image2"] = f"images2/{stem}{options.ending}"
-            pixels, valid, place = cut.second
+            pixels, valid, place, nodata = cut.second
             write_chip(
-                self.folder / record["image2"], pixels, valid, place, options, nodata=nodata,
+                self.folder / record["image2"], pixels, valid, place, options, nodata=self._nodata(nodata),
                 band_names=[f"band_{number + 1}" for number in range(len(pixels))],
             )  # fmt: skip
         return {**record, **self.chip_format.write_label(cut, self.folder, stem)}
+
+    def _nodata(self, own: float | None) -> float | None:
+        return own if self.options.nodata is None else self.options.nodata

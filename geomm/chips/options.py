@@ -28,7 +28,7 @@ class ChipOptions:
       min_overlap: least share of its area that a chip must show of an object that it names.
       max_nodata: largest share of a chip without data.
       keep_empty: keep chips without a label.
-      nodata: value of pixels without data; None takes that of the scene.
+      nodata: value of pixels without data; None takes each raster's own.
       map_space: False for oblique imagery.
       tile_m: of clouds: edge of a tile, in their CRS's units.
       tile_points: of clouds: most points of a tile; what is more becomes a further tile.

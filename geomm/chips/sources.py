@@ -68,7 +68,7 @@ class Cut:
       mask: (h, w) uint8 class indices, ``IGNORE_INDEX`` where unlabelled; of scenes with pixel labels.
       objects: of scenes with objects.
       labels: class indices that it shows; of features.
-      second: the same ground in a second raster: pixels, valid, place.
+      second: the same ground in a second raster: pixels, valid, place, nodata value.
     """
 
     pixels: NDArray[Any]
@@ -78,7 +78,7 @@ class Cut:
     mask: NDArray[np.uint8] | None = None
     objects: CutObjects | None = None
     labels: tuple[int, ...] | None = None
-    second: tuple[NDArray[Any], NDArray[np.bool_], Georeference] | None = None
+    second: tuple[NDArray[Any], NDArray[np.bool_], Georeference, float | None] | None = None
 
 
 class Unit(abc.ABC):
@@ -103,6 +103,7 @@ class Source:
       scenes: headers of the scenes.
       bands: 1-based numbers.
       files: that the chips follow from.
+      seconds: headers of the second rasters of the scenes' ground, where there are any.
     """
 
     units: list[Unit]
@@ -111,6 +112,7 @@ class Source:
     scenes: list[RasterInfo]
     bands: tuple[int, ...]
     files: list[str] = field(default_factory=list)
+    seconds: list[RasterInfo] = field(default_factory=list)
 
 
 def open_source(dataset: Mapping[str, Any], options: ChipOptions, cache: Path) -> Source:
@@ -137,7 +139,8 @@ def open_source(dataset: Mapping[str, Any], options: ChipOptions, cache: Path) -
     ]
     infos = [scene.reader.info for scene in scenes]
     files = [path for scene in scenes for path in (scene.reader.source.path, scene.labels.path) if path]
-    return Source(units, classes, table.background, infos, bands, files)
+    seconds = [scene.labels.reader.info for scene in scenes if isinstance(scene.labels, _Second)]
+    return Source(units, classes, table.background, infos, bands, files, seconds)
 
 
 def _target(dataset: Mapping[str, Any], format: str) -> Any:
@@ -198,7 +201,7 @@ class _Second(Everywhere):
     def path(self) -> str:
         return self.reader.source.path
 
-    def read(self, window: PixelWindow) -> tuple[NDArray[Any], NDArray[np.bool_], Georeference]:
+    def read(self, window: PixelWindow) -> tuple[NDArray[Any], NDArray[np.bool_], Georeference, float | None]:
         edges = [
             window.col * self.scale + self.offset[0],
             window.row * self.scale + self.offset[1],
@@ -214,7 +217,8 @@ class _Second(Everywhere):
             )
         there = PixelWindow(*whole)
         pixels, valid = self.reader.read(there)
-        return pixels, valid, self.reader.info.georeference.shifted(there.col, there.row)
+        info = self.reader.info
+        return pixels, valid, info.georeference.shifted(there.col, there.row), info.nodata
 
 
 def _rows(scene: OpenScene, bands: Sequence[int], tile_px: int, stride_px: int | None) -> Iterator[Unit]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
+from geomm.io.ground_sizes import ground_of
 from geomm.io.qml import object_style, write_style
 from geomm.io.table_stream import RowsLayout
 from geomm.io.table_writer import RowWriter
@@ -28,8 +29,8 @@ class ObjectLayerWriter:
 
     The fields: ``id`` counts from 1; ``class`` and ``value`` (what the training data call it);
     ``confidence`` from 0 to 1; ``scene``, the input's name; ``width_m``, ``height_m`` (along the image's
-    rows and columns) and ``area_m2`` in metres, on the ellipsoid of a geographic CRS and in its units where
-    there is no CRS: then the fields end in ``_px`` and ``_px2``.
+    rows and columns) and ``area_m2`` in metres, as ``ground_of`` measures them, and in pixels where there is
+    no CRS: then the fields end in ``_px`` and ``_px2``.
 
     Args:
       path: .gpkg, .geojson, .fgb or .parquet.
@@ -85,9 +86,9 @@ class ObjectLayerWriter:
         import shapely
 
         geometries = self._placed(box_polygons(boxes) if shapes is None else shapes)
-        metres = metres_per_unit(geometries, self.georeference.crs)
-        widths, heights = self._sizes(boxes, metres)
-        areas = shapely.area(geometries) * metres.prod(1)
+        ground = ground_of(self.georeference.crs)
+        widths, heights = self._sizes(boxes, ground.metres_per_unit(geometries))
+        areas = ground.areas_m2(geometries)
         kept = areas >= self.min_area_m2
         names = np.array([item.name for item in self.classes], dtype=object)
         values = np.array([item.value for item in self.classes], np.int32)
@@ -210,31 +211,6 @@ def as_multipolygon(shape: Any) -> Any:
 
     parts = [part for part in shapely.get_parts(shape) if part.geom_type in ("Polygon", "MultiPolygon")]
     return shapely.MultiPolygon([single for part in parts for single in shapely.get_parts(part)])
-
-
-def metres_per_unit(geometries: NDArray[np.object_], crs: str | None) -> NDArray[np.float64]:
-    """Return (N, 2) the metres that a unit of the CRS has at each geometry, along x and y; 1 without CRS.
-
-    Of a geographic CRS they are the lengths of a degree there on its ellipsoid, right for things that are
-    small against the Earth.
-    """
-    import shapely
-    from pyproj import CRS
-
-    if crs is None:
-        return np.ones((len(geometries), 2))
-    reference = CRS.from_user_input(crs)
-    if not reference.is_geographic:
-        factor = reference.axis_info[0].unit_conversion_factor if reference.axis_info else 1.0
-        return np.full((len(geometries), 2), float(factor))
-    geod = reference.get_geod()
-    assert geod is not None, "a geographic CRS has an ellipsoid"
-    bounds = shapely.bounds(geometries)
-    lon, lat = (bounds[:, 0] + bounds[:, 2]) / 2, ((bounds[:, 1] + bounds[:, 3]) / 2).clip(-89.99, 89.99)
-    step = 1e-3
-    _, _, east = geod.inv(lon - step, lat, lon + step, lat)
-    _, _, north = geod.inv(lon, lat - step, lon, lat + step)
-    return np.stack([np.asarray(east), np.asarray(north)], axis=1) / (2 * step)
 
 
 def is_object_layer(path: Path) -> bool:

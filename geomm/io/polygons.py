@@ -13,6 +13,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from geomm.io.cog import MapLayout, Rows
+from geomm.io.ground_sizes import ground_of
 
 _BATCH = 5000
 
@@ -57,11 +58,11 @@ def polygonise(
       target: the final name, taken when the file is complete.
       work: folder on the same file system for what is not complete.
       leave_out: class values that get no polygons.
-      min_area_m2: smaller polygons are left out (square units of the CRS where it has no metres).
+      min_area_m2: smaller polygons are left out (square units where there is no CRS).
 
     Returns:
       ``target``: a layer ``polygons`` with ``class``, ``value``, ``confidence`` (mean probability,
-      0 to 1), ``area_m2`` and ``pixels``.
+      0 to 1), ``area_m2``, as ``ground_of`` measures it, and ``pixels``.
     """
     temporary = work / target.name
     temporary.unlink(missing_ok=True)
@@ -188,7 +189,7 @@ class _Table:
             lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1),
         )
         crs = self.layout.georeference.crs
-        areas = areas_m2(geometries, crs)
+        areas = ground_of(crs).areas_m2(geometries)
         columns = {
             "class": [self.names[piece.value] for piece in pieces],
             "value": np.array([piece.value for piece in pieces], np.int32),
@@ -209,19 +210,3 @@ class _Table:
             geometry_type="Polygon",
         )
         self._written = True
-
-
-def areas_m2(geometries: NDArray[np.object_], crs: str | None) -> NDArray[np.float64]:
-    """Return areas in square metres: on the ellipsoid for geographic CRS, square units without."""
-    import shapely
-    from pyproj import CRS
-
-    if crs is None or not len(geometries):
-        return np.asarray(shapely.area(geometries), np.float64)
-    reference = CRS.from_user_input(crs)
-    if reference.is_geographic:
-        geod = reference.get_geod()
-        assert geod is not None, "a geographic CRS has an ellipsoid"
-        return np.array([abs(geod.geometry_area_perimeter(g)[0]) for g in geometries])
-    factor = reference.axis_info[0].unit_conversion_factor if reference.axis_info else 1.0
-    return np.asarray(shapely.area(geometries), np.float64) * factor**2  # type: ignore[no-any-return]

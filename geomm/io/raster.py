@@ -65,7 +65,7 @@ class RasterReader:
 
     Raises:
       DataError: no such file, or it is no raster.
-      MissingCRSError: ``like`` is given and one of the two has no CRS, and their grids differ.
+      MissingCRSError: ``like`` is given and the two do not both have a CRS, and their grids differ.
     """
 
     def __init__(
@@ -80,12 +80,11 @@ class RasterReader:
         self.source = replace(info, nodata=None) if nodata_is_data else info
         self.resampling = Resampling[resampling]
         self.like = None if like is None or same_grid(self.source, like) else like
-        if self.like is not None and None in (
-            self.source.georeference.crs,
-            self.like.georeference.crs,
-        ):
+        crs = () if self.like is None else (self.source.georeference.crs, self.like.georeference.crs)
+        if self.like is not None and None in crs:
+            which = "one of them has no" if any(crs) else "neither has a"
             raise MissingCRSError(
-                f"{path} and {self.like.path} have different grids and one of them has no CRS; "
+                f"{path} and {self.like.path} have different grids and {which} CRS; "
                 "assign one (gdal_edit.py -a_srs EPSG:… FILE)"
             )
         self._handles = threading.local()
@@ -181,6 +180,21 @@ class RasterReader:
             return pixels, self._valid(handle, pixels, out_shape=shape)
         except RasterioError as error:
             raise DataError(f"{info.path} cannot be read ({_one_line(error)})") from error
+
+    def valid_share(self, window: PixelWindow, *, longest_px: int = 256) -> float:
+        """Return the share of a window that is valid, of a long one by every few pixels.
+
+        Raises:
+          DataError: the pixels cannot be read: the file is damaged.
+        """
+        inside = _clip(window, self.info)
+        if inside is None:
+            return 0.0
+        scale = min(1.0, longest_px / max(inside.width, inside.height))
+        shape = (max(1, round(inside.height * scale)), max(1, round(inside.width * scale)))
+        _, valid = self._part(list(self.source.image_bands), inside, shape)
+        shown = inside.width * inside.height / (window.width * window.height)
+        return float(valid.mean()) * shown
 
     def read_resized(
         self, window: PixelWindow, size_px: int, bands: Sequence[int] | None = None

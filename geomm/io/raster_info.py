@@ -40,6 +40,9 @@ GDAL_TYPES = {
 }
 #: Grids whose corners are nearer than this are the same, pixels.
 _SAME_PX = 0.01
+#: World files of one grid may say a pixel's corner or its middle.
+_SAME_WORLD_FILE_PX = 0.51
+_PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,18 @@ class RasterInfo:
     @property
     def gsd(self) -> float:
         """Pixel edge in units of the CRS, the mean of both axes; 0 without a CRS."""
-        a, b, _, d, e, _ = self.georeference.transform
-        if self.georeference.crs is None:
-            return 0.0
-        return (math.hypot(a, d) + math.hypot(b, e)) / 2
+        return 0.0 if self.georeference.crs is None else _pixel_edge(self.georeference.transform)
 
     @property
     def image_bands(self) -> tuple[int, ...]:
         """Numbers of the bands that hold imagery: all but alpha."""
         return tuple(band for band in range(1, self.count + 1) if band != self.alpha)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether it can have pixels without data at all."""
+        marked = self.masked or self.alpha is not None or self.nodata is not None
+        return marked or np.dtype(self.dtype).kind in "fc"
 
     def select_bands(self, bands: Sequence[int | str] | None) -> tuple[int, ...]:
         """Return 1-based band numbers for numbers or names; all but alpha for None.
@@ -168,17 +174,32 @@ def open_raster(path: str) -> Any:
 
 
 def same_grid(first: RasterInfo, second: RasterInfo) -> bool:
-    """Return whether two rasters have the same pixels; a CRS that one lacks is the other's."""
+    """Return whether two rasters have the same pixels.
+
+    A CRS that one lacks is the other's, and a plain image, without a transform either, lies where the other
+    does. Two with world files alone are on one grid where these say so.
+    """
     if (first.width, first.height) != (second.width, second.height):
         return False
     one, two = first.georeference, second.georeference
-    if one.crs is not None and two.crs is not None and not same_crs(one.crs, two.crs):
-        return False
-    if None in (one.crs, two.crs):
+    if one.crs is not None and two.crs is not None:
+        return same_crs(one.crs, two.crs) and _corners_apart_px(first, second) < _SAME_PX
+    if one.crs is not None or two.crs is not None or _PLAIN in (one.transform, two.transform):
         return True
+    return _corners_apart_px(first, second) < _SAME_WORLD_FILE_PX
+
+
+def _corners_apart_px(first: RasterInfo, second: RasterInfo) -> float:
+    """Return how far the corners of two rasters of one size lie apart at most, in pixels of the first."""
     corners = np.array([(0, 0, 1), (first.width, 0, 1), (0, first.height, 1)], float)
-    places = [corners @ np.reshape(where.transform, (2, 3)).T for where in (one, two)]
-    return float(np.abs(places[0] - places[1]).max()) < _SAME_PX * max(first.gsd, 1e-12)
+    one, two = first.georeference.transform, second.georeference.transform
+    places = [corners @ np.reshape(transform, (2, 3)).T for transform in (one, two)]
+    return float(np.abs(places[0] - places[1]).max()) / max(_pixel_edge(one), 1e-12)
+
+
+def _pixel_edge(transform: Sequence[float]) -> float:
+    a, b, _, d, e, _ = transform
+    return (math.hypot(a, d) + math.hypot(b, e)) / 2
 
 
 def same_crs(first: str, second: str) -> bool:

@@ -146,12 +146,17 @@ def _write_if_new(target: Path, text: str) -> None:
 def _source(band: StackBand, grid: RasterInfo, folder: Path, values: _Values) -> list[str]:
     path = str(band.path)
     info = read_info(path)
-    stat = Path(path).stat() if Path(path).exists() else None
-    changed = "" if stat is None else f"<!-- {stat.st_size} {stat.st_mtime_ns} -->"
+    changed = f"<!-- {version} -->" if (version := _version(path)) else ""
     if same_grid(info, grid):
         return [changed, *_band_source(_located(path), band.band, info.nodata, info.masked)]
     warped = _warp(path, info, band.resampling, grid, folder, values)
     return [changed, *_band_source(str(warped.absolute()), band.band, values.nodata, False)]
+
+
+def _version(path: str) -> str:
+    """Return a file's size and time, by which it is known to be the same; of one far away nothing."""
+    stat = Path(path).stat() if Path(path).exists() else None
+    return "" if stat is None else f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _located(path: str) -> str:
@@ -179,7 +184,9 @@ def _warp(
             f"{path} and {grid.path} have different grids and one of them has no CRS; "
             "assign one (gdal_edit.py -a_srs EPSG:… FILE)"
         )
-    code = hashlib.sha256(f"{path}|{resampling}|{grid}|{values}".encode()).hexdigest()[:12]
+    # The VRT keeps the place of the raster that it was made of: another one under that name needs its own.
+    key = f"{info}|{_version(path)}|{resampling}|{grid}|{values}"
+    code = hashlib.sha256(key.encode()).hexdigest()[:12]
     target = folder / f"warped_{code}.vrt"
     if target.is_file():
         return target

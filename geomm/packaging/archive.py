@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,16 @@ FORMAT = 2
 #: Text members beyond this size are no package of ours.
 _MOST_TEXT_BYTES = 64 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+#: What ``zipfile`` raises of a damaged zip: RuntimeError for an encrypted one, ValueError for a name's bytes.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -53,21 +65,25 @@ class Archive:
         """Return a member.
 
         Raises:
-          PackageError: there is none of that name.
+          PackageError: there is none of that name, or it is damaged.
         """
         try:
             if self.path.is_dir():
                 return (self.path / name).read_bytes()
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(name)
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+        except (KeyError, FileNotFoundError) as error:
             raise PackageError(f"{self.path} has no {name}") from error
+        except _UNREADABLE as error:
+            raise PackageError(
+                f"{self.path}: {name} cannot be read ({_reason(error)}); copy the package again"
+            ) from error
 
     def read_text(self, name: str) -> str:
         """Return a member as text.
 
         Raises:
-          PackageError: there is none of that name, or it is no text.
+          PackageError: there is none of that name, or it is damaged or no text.
         """
         return _text(self.path, self.read, name)
 
@@ -119,9 +135,10 @@ def open_archive(path: str | Path) -> Archive:
             emd = _json(file, archive.read)
             sizes = {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}
             return _archive(file, emd, archive.read, sizes)
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise PackageError(
-            f"{file} is not a readable model package ({error}); expected the model.dlpk that training wrote"
+            f"{file} is not a readable model package ({_reason(error)}); expected the model.dlpk that "
+            "training wrote"
         ) from error
 
 
@@ -137,8 +154,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
             return _yaml(file, lambda name: (file / name).read_bytes())
         with zipfile.ZipFile(file) as archive:
             return _yaml(file, archive.read)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:
-        raise PackageError(f"{file} is not a readable model package ({error})") from error
+    except (KeyError, *_UNREADABLE) as error:
+        raise PackageError(f"{file} is not a readable model package ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _open_folder(folder: Path) -> Archive:

@@ -31,7 +31,7 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "litert": ".tflite"}
 #: Tasks whose models are one graph from pixels to probabilities.
 TASKS = ("classification", "segmentation")
 _INPUT, _OUTPUT = "pixels", "probabilities"
-#: Pictures that an export is checked on.
+#: Pictures that an export is checked on at least; there are whole batches of them.
 _CHECKED = 4
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -99,6 +99,8 @@ def export_package(
     """
     if format not in ENDINGS:
         raise ConfigError([Problem("format", f"found {format!r}; {did_you_mean(format, ENDINGS)}")])
+    if batch_size < 1:
+        raise ConfigError([Problem("batch_size", f"found {batch_size}; use a number from 1 up")])
     if package.task.name not in TASKS:
         raise ConfigError(
             f"{package.path}: a model of {package.task.name} is more than one graph and cannot be exported; "
@@ -106,7 +108,7 @@ def export_package(
         )
     edge = window_px or package.spec.window_px
     graph = ExportGraph(package.model.to("cpu")).eval()
-    pictures = made_up_pictures(package.spec, edge)
+    pictures = made_up_pictures(package.spec, edge, -(-_CHECKED // batch_size) * batch_size)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"model{ENDINGS[format]}"
@@ -126,16 +128,16 @@ def export_package(
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-    _write_beside(folder, package, format, edge, batch_size, difference, target, found.shape[2:])
+    _write_beside(folder, package, format, pictures, batch_size, difference, target, found.shape[2:])
     _LOG.info("%s: differs from torch by at most %.1e on %d pictures", target, difference, len(pictures))
     return Exported(target, difference)
 
 
-def made_up_pictures(spec: RasterSpec, edge: int) -> Tensor:
-    """Return pictures (4, C, edge, edge) float32 with the spread of the training pixels, always the same."""
+def made_up_pictures(spec: RasterSpec, edge: int, count: int = _CHECKED) -> Tensor:
+    """Return pictures (count, C, edge, edge) float32, spread as the training pixels are, always the same."""
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal((_CHECKED, spec.in_channels, edge, edge))
-    coarse = rng.standard_normal((_CHECKED, spec.in_channels, -(-edge // 8), -(-edge // 8)))
+    noise = rng.standard_normal((count, spec.in_channels, edge, edge))
+    coarse = rng.standard_normal((count, spec.in_channels, -(-edge // 8), -(-edge // 8)))
     mixed = 0.7 * np.kron(coarse, np.ones((8, 8)))[..., :edge, :edge] + 0.7 * noise
     low, high, mean, std = (
         np.array(getattr(spec.statistics, key))[:, None, None] for key in ("min", "max", "mean", "std")
@@ -243,7 +245,7 @@ def _write_beside(
     folder: Path,
     package: Package,
     format: str,
-    edge: int,
+    checked: Tensor,
     batch: int,
     difference: float,
     target: Path,
@@ -255,6 +257,7 @@ def _write_beside(
     (folder / "spec.json").write_text(
         json.dumps(package.task.spec_to_dict(spec), indent=2, ensure_ascii=False), encoding="utf-8"
     )
+    edge = checked.shape[-1]
     pictures = str(batch) if format == "litert" else "any number"
     tail = "".join(f", {number}" for number in each)
     several = getattr(spec, "multi_label", False)
@@ -279,7 +282,7 @@ def _write_beside(
         "",
         "## Check",
         "",
-        f"On {_CHECKED} pictures the probabilities differ from torch's by at most {difference:.2e}.",
+        f"On {len(checked)} pictures the probabilities differ from torch's by at most {difference:.2e}.",
         "",
         "## Limits",
         "",

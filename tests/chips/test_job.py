@@ -182,6 +182,48 @@ def test_pairs_of_rasters_are_cut_alike(tmp_path, finer):
         assert len(scenes["images"]) == len(scenes["labels"]) and "images2" in scenes["labels"][0]
 
 
+def pair(folder, first, second, nodata):
+    place = rasterio.Affine(1, 0, LEFT, 0, -1, TOP)
+    paths = folder / "one.tif", folder / "two.tif"
+    for path, pixels, value in zip(paths, (first, second), nodata, strict=True):
+        write(path, pixels, transform=place, nodata=value)
+    return paths
+
+
+@pytest.mark.parametrize("nodata", [(-9999, None), (-9999, 255), (0, 255), (None, 0)])
+def test_each_raster_of_a_pair_keeps_its_own_nodata(tmp_path, nodata):
+    first = np.arange(32 * 32, dtype=np.float32).reshape(1, 32, 32)
+    second = (np.arange(32 * 32) % 7).astype(np.uint8).reshape(1, 32, 32)
+    for pixels, value in ((first, nodata[0]), (second, nodata[1])):
+        if value is not None:
+            pixels[:, :3] = value
+    root = tmp_path / "c"
+    run(pair(tmp_path, first, second, nodata), root, "Export_Tiles")
+    for folder, pixels, value in (("images", first, nodata[0]), ("images2", second, nodata[1])):
+        with rasterio.open(root / folder / "000000000.tif") as file:
+            assert file.nodata == value
+            np.testing.assert_array_equal(file.read(), pixels)
+
+
+@pytest.mark.parametrize("nodata", [-9999, 0.5, np.nan])
+def test_a_nodata_value_that_a_raster_cannot_have_is_named(tmp_path, nodata):
+    pixels = np.ones((1, 32, 32), np.float32)
+    files = pair(tmp_path, pixels, pixels.astype(np.uint8), (None, None))
+    with pytest.raises(
+        DataError, match=rf"nodata={nodata} is no value of .*two\.tif, which is uint8: use one from 0 to 255"
+    ):
+        run(files, tmp_path / "c", "Export_Tiles", nodata=nodata)
+
+
+def test_a_nodata_value_that_is_asked_for_holds_for_both_of_a_pair(tmp_path):
+    pixels = np.ones((1, 32, 20), np.float32)
+    root = tmp_path / "c"
+    run(pair(tmp_path, pixels, pixels.astype(np.uint8), (-9999, 255)), root, "Export_Tiles", nodata=7)
+    for folder in ("images", "images2"):
+        with rasterio.open(root / folder / "000000000.tif") as file:
+            assert file.nodata == 7 and (file.read()[..., 20:] == 7).all()
+
+
 def test_labels_where_none_are_shown_are_named(town, tmp_path):
     with pytest.raises(
         DataError, match=r"is a vector layer, and chips of Export_Tiles show no labels; leave"

@@ -4,7 +4,7 @@ import numpy as np
 import pyogrio
 import pytest
 
-from geomm.io.object_layer import ObjectLayerWriter
+from geomm.io.object_layer import ObjectLayerWriter, box_polygons
 from geomm.structures import ClassSpec, Georeference
 
 NAMELESS = "+proj=merc +lon_0=0 +R=6378137 +units=m +type=crs"
@@ -22,4 +22,22 @@ def test_objects_are_where_the_scene_is(tmp_path, ending, crs):
     layer = pyogrio.read_dataframe(path, layer="objects")
     there = layer.to_crs(crs).total_bounds
     np.testing.assert_allclose(there, [500_005, 3_999_970, 500_015, 3_999_990], atol=0.01)
-    assert layer["width_m"].tolist() == [10] and layer["height_m"].tolist() == [20]
+    scale = 1.0 if crs != NAMELESS else 1 / np.cosh(3_999_980 / 6378137)  # of a sphere's Mercator
+    np.testing.assert_allclose(layer["width_m"], 10 * scale, atol=1e-3)
+    np.testing.assert_allclose(layer["height_m"], 20 * scale, atol=1e-3)
+    np.testing.assert_allclose(layer["area_m2"], 200 * scale**2, atol=1e-3)
+
+
+@pytest.mark.parametrize("outlines", [False, True])
+def test_sizes_in_web_mercator_are_those_on_the_ground(tmp_path, outlines):
+    place = Georeference("EPSG:3857", (10.0, 0.0, 1669792.0, 0.0, -10.0, 8399838.0))  # at 15° E, 60° N
+    classes, path = [ClassSpec(1, "palm", (255, 0, 0))], tmp_path / "objects.gpkg"
+    boxes = np.array([[0.0, 0.0, 10.0, 10.0], [20.0, 0.0, 26.0, 6.0]])
+    shapes = box_polygons(boxes) if outlines else None
+    with ObjectLayerWriter(
+        path, georeference=place, classes=classes, scenes=["a"], outlines=outlines, min_area_m2=1000.0
+    ) as writer:
+        writer.add(boxes, np.zeros(2, np.int32), np.ones(2, np.float32), np.zeros(2, np.int32), shapes)
+    layer = pyogrio.read_dataframe(path, layer="objects")
+    np.testing.assert_allclose(layer["area_m2"], [2508.4], rtol=1e-4)
+    np.testing.assert_allclose([*layer["width_m"], *layer["height_m"]], [50.126, 50.042], rtol=1e-4)

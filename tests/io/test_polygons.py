@@ -10,7 +10,7 @@ from rasterio.features import rasterize, shapes
 from scipy.ndimage import label
 
 from geomm.io.cog import MapLayout, write_rows
-from geomm.io.polygons import areas_m2, polygonise
+from geomm.io.polygons import polygonise
 from geomm.structures import ClassSpec, Georeference
 
 CLASSES = tuple(ClassSpec(value, f"class {value}", (value, 0, 0)) for value in (1, 2, 3))
@@ -125,7 +125,8 @@ def test_areas_in_degrees_are_measured_on_the_ellipsoid(tmp_path):
     np.testing.assert_allclose(frame["area_m2"], metres, rtol=2e-3)
 
 
-def test_areas_in_feet_become_square_metres():
-    square = np.array([shapely.box(0, 0, 10, 10)], object)
-    np.testing.assert_allclose(areas_m2(square, "EPSG:2263"), 100 * 0.3048006096**2, rtol=1e-6)
-    assert areas_m2(square, None) == [100]
+def test_areas_in_web_mercator_are_measured_on_the_ellipsoid(tmp_path):
+    values = np.array([[1, 1, 2], [1, 1, 0]], np.uint8)
+    place = (50.0, 0.0, 1669792.0, 0.0, -50.0, 8399838.0)  # at 15° E, 60° N
+    frame = run(tmp_path, values, (1, 1), place=place, crs="EPSG:3857", min_area_m2=1000.0)
+    np.testing.assert_allclose(frame["area_m2"], [2508.4], rtol=1e-4)

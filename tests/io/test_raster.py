@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from geomm.errors import DataError, MissingCRSError
 from geomm.io.raster import RasterReader, read_info, same_crs
+from geomm.io.raster_info import same_grid
 from geomm.structures import PixelWindow
 from tests.io.common import CRS, grid, noise, write
 
 DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 WHOLE = PixelWindow(0, 0, 20, 20)
+PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def quick(examples):
@@ -328,6 +330,30 @@ def test_without_a_crs_a_raster_of_the_same_size_is_taken_as_it_is(tmp_path):
     np.testing.assert_array_equal(RasterReader(bare, like=like).read(WHOLE)[0], pixels)
 
 
+def bare(path, *, left, gsd=2.0):
+    transform = rasterio.Affine(gsd, 0, left, 0, -gsd, 80.0)
+    return read_info(write(path, noise(20, 20), crs=None, transform=transform))
+
+
+def test_world_files_alone_say_whether_grids_are_the_same(tmp_path):
+    first, far = bare(tmp_path / "first.tif", left=100.0), bare(tmp_path / "far.tif", left=600.0)
+    assert not same_grid(first, far) and not same_grid(far, first)
+    assert not same_grid(first, bare(tmp_path / "next.tif", left=102.0))
+    assert not same_grid(first, bare(tmp_path / "finer.tif", left=100.0, gsd=1.9))
+    assert same_grid(first, bare(tmp_path / "again.tif", left=100.001))
+    assert same_grid(first, bare(tmp_path / "middle.tif", left=101.0))
+    with pytest.raises(MissingCRSError, match=r"first\.tif and .*far\.tif .* neither has a CRS"):
+        RasterReader(first.path, like=far)
+
+
+def test_a_plain_image_lies_where_a_raster_with_a_world_file_does(tmp_path):
+    placed = bare(tmp_path / "placed.tif", left=100.0)
+    path = write(tmp_path / "plain.tif", noise(20, 20), crs=None, transform=rasterio.Affine(*PLAIN))
+    plain = read_info(path)
+    assert plain.georeference.transform == PLAIN
+    assert same_grid(placed, plain) and same_grid(plain, placed) and same_grid(plain, plain)
+
+
 @pytest.mark.parametrize("longest", [10, 40, 500])
 def test_an_overview_keeps_the_shape_and_what_is_valid(tmp_path, longest):
     pixels = noise(100, 50, count=2)
@@ -337,6 +363,24 @@ def test_an_overview_keeps_the_shape_and_what_is_valid(tmp_path, longest):
     high = min(longest, 100)
     assert read.shape == (2, high, high // 2) and valid.shape == (high, high // 2)
     assert not valid[: high // 2].any() and valid[high // 2 :].all()
+
+
+@pytest.mark.parametrize(("longest", "off"), [(10, 0.06), (256, 0)])
+def test_the_valid_share_of_a_window_is_known_from_few_pixels(tmp_path, longest, off):
+    pixels = noise(100, 50)
+    pixels[:, 20:40, :] = 0
+    reader = RasterReader(write(tmp_path / "a.tif", pixels, nodata=0))
+    for window, share in (((0, 0, 50, 100), 0.8), ((5, 20, 9, 20), 0.0), ((40, 50, 20, 10), 0.5)):
+        assert abs(reader.valid_share(PixelWindow(*window), longest_px=longest) - share) <= off + 1e-9
+    assert reader.valid_share(PixelWindow(60, 0, 5, 5)) == 0
+
+
+def test_only_marked_or_real_pixels_can_be_gaps(tmp_path):
+    seen = np.ones((20, 20), bool)
+    for number, options in enumerate(({"nodata": 0}, {"alpha": seen}, {"mask": seen})):
+        assert read_info(write(tmp_path / f"{number}.tif", noise(20, 20), **options)).has_gaps
+    assert not read_info(write(tmp_path / "whole.tif", noise(20, 20))).has_gaps
+    assert read_info(write(tmp_path / "real.tif", noise(20, 20, dtype="float32"))).has_gaps
 
 
 def test_codes_and_texts_of_one_crs_are_the_same():

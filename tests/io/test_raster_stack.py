@@ -1,5 +1,7 @@
 """Rasters as bands of one: on one grid, with their own nodata, and the same file each time."""
 
+import os
+
 import numpy as np
 import pytest
 import rasterio
@@ -69,7 +71,29 @@ def test_the_same_sources_give_the_same_file(dem, tmp_path):
     assert stack_rasters(bands, read_info(dem), tmp_path / "w", "s").stat().st_mtime_ns != seen
 
 
+def test_a_raster_that_took_the_name_of_another_lies_at_its_own_place(dem, tmp_path):
+    def stacked():
+        stack = stack_rasters([StackBand("fine", fine)], read_info(dem), tmp_path / "w", "s")
+        return read(stack)[1]
+
+    fine = write(tmp_path / "fine.tif", np.ones((8, 12)), gsd=5.0)
+    assert stacked().all()
+    os.utime(write(tmp_path / "fine.tif", np.ones((8, 12)), gsd=2.5), ns=(10**18, 10**18))
+    assert stacked().sum() == 6 and stacked()[:2, :3].all()
+    kept = sorted(path.name for path in (tmp_path / "w").iterdir())
+    stacked()
+    assert sorted(path.name for path in (tmp_path / "w").iterdir()) == kept
+
+
 def test_a_grid_without_crs_takes_no_raster_with_one(dem, tmp_path):
     bare = write(tmp_path / "bare.tif", np.ones((3, 3)), crs=None)
     with pytest.raises(MissingCRSError, match="one of them has no CRS"):
         stack_rasters([StackBand("bare", bare)], read_info(dem), tmp_path / "w", "s")
+
+
+def test_rasters_with_world_files_alone_are_laid_by_them(tmp_path):
+    first = write(tmp_path / "first.tif", np.ones((4, 6)), crs=None)
+    pixels = np.arange(24.0).reshape(4, 6)
+    second = write(tmp_path / "second.tif", pixels, crs=None, gsd=20.0)
+    stack = stack_rasters([StackBand("second", second)], read_info(first), tmp_path / "w", "s")
+    assert np.array_equal(read(stack)[0][0], np.kron(pixels, np.ones((2, 2)))[:4, :6])

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from geomm.errors import PackageError
 from geomm.packaging import load_package, open_archive, save_package
-from geomm.packaging.archive import write_archive
+from geomm.packaging.archive import read_config, write_archive
 from geomm.structures import BandStatistics, RasterSpec, make_classes
 from geomm.tasks import Segmentation
 
@@ -154,6 +155,38 @@ def test_a_flipped_byte_is_noticed(package, tmp_path):
     (tmp_path / "x.dlpk").write_bytes(whole)
     with pytest.raises(PackageError, match="damaged"):
         load_package(tmp_path / "x.dlpk")
+
+
+def test_any_damaged_byte_is_one_line_or_harmless(tmp_path):
+    definition = json.dumps({"geomm": {"format": 2, "task": "segmentation"}}).encode()
+    content = {"model.emd": definition, "weights.safetensors": b"weights", "config.yaml": b"a: [1, 2]\n" * 4}
+    path = write_archive(tmp_path / "x.dlpk", content)
+    whole = path.read_bytes()
+    refused = 0
+    # Flipping the lowest bit makes an encrypted member of one that is not.
+    for place, (bits, read) in product(range(len(whole)), ((0x01, open_archive), (0xFF, read_config))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bits]) + whole[place + 1 :])
+        try:
+            read(path)
+        except PackageError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 100
+
+
+def test_a_member_that_was_damaged_later_is_named(package, tmp_path):
+    path = tmp_path / "x.dlpk"
+    path.write_bytes(package.read_bytes())
+    archive = open_archive(path)
+    whole = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as opened:
+        start = opened.getinfo("README.md").header_offset
+    whole[start + 60 : start + 80] = bytes(20)
+    path.write_bytes(whole)
+    with pytest.raises(PackageError, match=r"README.md cannot be read \(.*copy the package again"):
+        archive.read("README.md")
+    with pytest.raises(PackageError, match=r"has no nothing\.md"):
+        archive.read("nothing.md")
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil", "a/../../evil", "C:\\evil", "..\\evil"])

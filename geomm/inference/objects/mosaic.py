@@ -18,10 +18,14 @@ from geomm.inference.objects.candidates import Candidates, join, load
 from geomm.inference.objects.job import ObjectJob
 from geomm.inference.objects.merge import ObjectMerger, cut_sides
 from geomm.inference.objects.options import ObjectOptions
-from geomm.io.raster import RasterInfo, read_info, same_crs
-from geomm.structures import Georeference
+from geomm.io.raster import RasterInfo, RasterReader, read_info, same_crs
+from geomm.structures import Georeference, PixelWindow
 
 _LIKE_PX = 1.02
+#: A scene with data under this much of a box shows what is in it.
+_SHOWN = 0.9
+#: Rounding on the way to the common grid and back, pixels.
+_WITHIN_PX = 1e-3
 
 
 def fits_together(scenes: Sequence[str]) -> str | None:
@@ -63,6 +67,7 @@ class Mosaic:
 
     def __init__(self, scenes: Sequence[str], work: Path, options: ObjectOptions) -> None:
         self.scenes, self.work, self.options = list(scenes), work, options
+        self._hidden: dict[int, NDArray[np.bool_]] = {}
 
     @cached_property
     def _infos(self) -> list[RasterInfo | None]:
@@ -149,12 +154,13 @@ class Mosaic:
         return scale, np.array([(left - g_left) / g_width, (top - g_top) / g_height])
 
     @cached_property
-    def _windows(self) -> tuple[NDArray[np.float64], Any]:
-        """Extents of the scenes that were looked at, and an index of them."""
+    def _windows(self) -> tuple[list[int], NDArray[np.float64], Any]:
+        """The scenes that were looked at, their extents, and an index of these."""
         import shapely
 
-        windows = np.array([self._window(position) for position in self.done()])
-        return windows, shapely.STRtree(shapely.box(*windows.T))
+        positions = self.done()
+        windows = np.array([self._window(position) for position in positions])
+        return positions, windows, shapely.STRtree(shapely.box(*windows.T))
 
     def _placed(self, position: int) -> Candidates:
         """Return a scene's objects on the common grid, without those that another scene shows whole."""
@@ -175,12 +181,14 @@ class Mosaic:
             )
         windows = np.tile(window, (len(found), 1))
         placed = replace(found, boxes=boxes, cut=cut, windows=windows, shapes=shapes)
-        return placed[~self._shown_whole_elsewhere(placed, window, edge)]
+        if position not in self._hidden:
+            self._hidden[position] = self._shown_whole_elsewhere(placed, window, edge)
+        return placed[~self._hidden[position]]
 
     def _shown_whole_elsewhere(
         self, found: Candidates, window: NDArray[np.float64], edge: float
     ) -> NDArray[np.bool_]:
-        """Return (N,) bool: objects at this scene's border that lie clear of another's borders."""
+        """Return (N,) bool: objects at this scene's border that lie clear of another's borders and gaps."""
         import shapely
 
         hidden = np.zeros(len(found), bool)
@@ -188,8 +196,31 @@ class Mosaic:
         if not len(at):
             return hidden
         around = found.boxes[at] + np.array([-edge, -edge, edge, edge])
-        windows, tree = self._windows
+        positions, windows, tree = self._windows
         inside, other = tree.query(shapely.box(*around.T), predicate="within")
         elsewhere = (windows[other] != window).any(1)
-        hidden[at[inside[elsewhere]]] = True
+        for number in np.unique(other[elsewhere]):
+            asked = at[inside[elsewhere & (other == number)]]
+            asked = asked[~hidden[asked]]
+            hidden[asked] = self._shows(positions[number], found.boxes[asked])
         return hidden
+
+    def _shows(self, position: int, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return (N,) bool: whether a scene has data under boxes of the common grid, which it covers."""
+        info = self._infos[position]
+        assert info is not None, "only scenes that can be read are placed"
+        if not info.has_gaps:
+            return np.ones(len(boxes), bool)
+        scale, shift = self._placing(info)
+        there = (boxes - np.tile(shift, 2)) / np.tile(scale, 2)
+        first = np.floor(there[:, :2] + _WITHIN_PX).astype(int)
+        sizes = np.maximum(np.ceil(there[:, 2:] - _WITHIN_PX).astype(int) - first, 1)
+        shows = np.zeros(len(boxes), bool)
+        reader = RasterReader(info.path)
+        try:
+            for number in np.argsort(first[:, 1]):  # down the rows, as files are read best
+                where = PixelWindow(*first[number].tolist(), *sizes[number].tolist())
+                shows[number] = reader.valid_share(where) >= _SHOWN
+        finally:
+            reader.close()
+        return shows
