@@ -18,6 +18,11 @@ from geomm.io.paths import VECTOR_ENDINGS, expand
 _LOG = logging.getLogger("geomm")
 TEXT_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDINGS = (".parquet", ".geoparquet")
+#: How text tables write that a cell is empty: what pandas takes by default, for every reader of them.
+NULLS = (
+    *("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)  # fmt: skip
 #: GDAL's driver by how the name of a database begins.
 _DATABASES = {
     "PG:": "PostgreSQL",
@@ -119,7 +124,12 @@ def read_table(path: str, *, layer: str | None = None, text: Sequence[str] = ())
     try:
         if kind == "text":
             frame = pandas.read_csv(
-                path, sep=separator(path), dtype={name: str for name in text}, low_memory=False
+                path,
+                sep=separator(path),
+                dtype={name: str for name in text},
+                low_memory=False,
+                na_values=list(NULLS),
+                keep_default_na=False,
             )
         elif kind == "parquet":
             spatial = geo_metadata(path) is not None
