@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
-from geomm.io.tables import NULLS, check_driver, geo_metadata, is_connection, kind_of, separator
+from geomm.io.paths import is_connection
+from geomm.io.tables import NULLS, check_driver, geo_metadata, kind_of, separator
 
 #: What Arrow says of a text where a number is to be, with the column from 0.
 _NO_NUMBER = re.compile(r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to double: .*?'(.*)'")
