@@ -138,6 +138,16 @@ def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
     )
 
 
+def is_yolo(path: str | Path) -> bool:
+    """Return whether a text file begins with a line of YOLO's: a class and four numbers or more."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            first = next((line for line in file if line.strip()), "")
+        return len([float(value) for value in first.split()]) >= 5
+    except (OSError, ValueError):
+        return False
+
+
 def _scaled(corners: Sequence[tuple[float, float]], width: int, height: int) -> list[float]:
     return [value * edge for corner in corners for value, edge in zip(corner, (width, height), strict=True)]
 
