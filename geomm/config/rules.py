@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geomm.config.processes import process_count
 from geomm.errors import DataError, Problem, did_you_mean
+from geomm.io.paths import is_connection
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def _select(cfg: DictConfig, path: str) -> tuple[bool, Any]:
 def _path_problems(path: str, value: Any) -> list[Problem]:
     problems = []
     for item in value if isinstance(value, list) else [value]:
-        if not isinstance(item, str) or "://" in item or item.startswith(("/vsi", "PG:")):
+        if not isinstance(item, str) or is_connection(item):
             continue
         if glob.has_magic(item) and not Path(item).exists():
             if next(glob.iglob(item, recursive=True), None) is None:

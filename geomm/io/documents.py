@@ -158,4 +158,8 @@ def _json_rows(file: Path, text_field: str, encoding: str) -> Iterator[RawText]:
             reason = f"expected a JSON object with the key {text_field!r} ({type(error).__name__})"
             yield RawText(f"line {number}", "", f"{file}, line {number}: {reason}")
             continue
-        yield RawText(f"line {number}", text if isinstance(text, str) else "")
+        if text is None or isinstance(text, str):
+            yield RawText(f"line {number}", text or "")
+        else:
+            reason = f"found {json.dumps(text)[:40]} for {text_field!r}, expected a text in quotes"
+            yield RawText(f"line {number}", "", f"{file}, line {number}: {reason}")

@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from geomm.errors import ConfigError, DependencyError, GeommError, did_you_mean
+from geomm.io.cache import cache_folder
 from geomm.io.gazetteer import Candidate, Place, plain_name
-
-
-def cache_folder() -> Path:
-    """Return where answers are kept: ``$GEOMM_CACHE/geocoding``, by default below ``~/.cache/geomm``."""
-    root = os.environ.get("GEOMM_CACHE") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "geomm")
-    return Path(root).expanduser() / "geocoding"
 
 
 class ServiceGazetteer:
@@ -29,7 +24,7 @@ class ServiceGazetteer:
       seconds_between: least seconds between two requests, as the service's terms say.
       countries: only places in these, by two letters, where the service takes such a limit.
       geocode: asks the service, from an address to geopy locations; None makes geopy's own.
-      cache: folder of the answers.
+      cache: folder of the answers; None takes geomm's own, ``$GEOMM_CACHE/geocoding``.
     """
 
     whole = True
@@ -54,7 +49,7 @@ class ServiceGazetteer:
         self._limited = RateLimiter(
             self._geocode, min_delay_seconds=seconds_between, max_retries=2, swallow_exceptions=False
         )
-        folder = cache or cache_folder()
+        folder = cache or cache_folder("geocoding")
         folder.mkdir(parents=True, exist_ok=True)
         self._cache = sqlite3.connect(folder / f"{service}.sqlite", check_same_thread=False)
         self._cache.execute("CREATE TABLE IF NOT EXISTS answers (question TEXT PRIMARY KEY, answer TEXT)")

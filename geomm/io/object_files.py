@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -15,7 +15,8 @@ from geomm.io.object_labels import ObjectLabels
 from geomm.io.raster import RasterReader
 from geomm.structures import PixelWindow
 
-_EDGES = ("xmin", "ymin", "xmax", "ymax")
+#: Of a box, as the columns of a csv are called.
+EDGES = ("xmin", "ymin", "xmax", "ymax")
 #: Columns of a csv of pixel boxes by what they hold.
 _COLUMNS = {
     "image": ("image_path", "image", "filename", "file_name", "file", "path"),
@@ -39,8 +40,8 @@ def read_voc(path: str | Path) -> ObjectLabels:
     boxes, names, difficult = [], [], []
     for number, node in enumerate(root.iter("object"), start=1):
         edges = node.find("bndbox")
-        texts = {key: None if edges is None else edges.findtext(key) for key in _EDGES}
-        boxes.append([_number(texts[key], f"{path}: object {number}: {key}") for key in _EDGES])
+        texts = {key: None if edges is None else edges.findtext(key) for key in EDGES}
+        boxes.append([_number(texts[key], f"{path}: object {number}: {key}") for key in EDGES])
         name = (node.findtext("name") or "").strip()
         names.append(name or None)
         difficult.append((node.findtext("difficult") or "0").strip() == "1")
@@ -137,6 +138,16 @@ def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
     )
 
 
+def is_yolo(path: str | Path) -> bool:
+    """Return whether a text file begins with a line of YOLO's: a class and four numbers or more."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            first = next((line for line in file if line.strip()), "")
+        return len([float(value) for value in first.split()]) >= 5
+    except (OSError, ValueError):
+        return False
+
+
 def _scaled(corners: Sequence[tuple[float, float]], width: int, height: int) -> list[float]:
     return [value * edge for corner in corners for value, edge in zip(corner, (width, height), strict=True)]
 
@@ -164,18 +175,17 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as a csv of boxes ({reason})") from error
-    wanted = _COLUMNS if label_field is None else {**_COLUMNS, "label": (label_field.lower(),)}
-    found = {key: _column(frame, names) for key, names in wanted.items()}
+    found = pixel_columns(map(str, frame.columns), label_field=label_field)
     if label_field is not None and found["label"] is None:
         raise DataError(
             f"{path} has no column {label_field!r}; {did_you_mean(label_field, map(str, frame.columns))}"
         )
-    lacking = [key for key in _EDGES if found[key] is None]
+    lacking = [key for key in EDGES if found[key] is None]
     if lacking:
         raise DataError(
             f"{path} has no column {lacking[0]!r}; {did_you_mean(lacking[0], map(str, frame.columns))}"
         )
-    edges = frame[[str(found[key]) for key in _EDGES]].apply(pd.to_numeric, errors="coerce")
+    edges = frame[[str(found[key]) for key in EDGES]].apply(pd.to_numeric, errors="coerce")
     labels = None if found["label"] is None else frame[found["label"]]
     images = (
         pd.Series([""] * len(frame))
@@ -189,6 +199,13 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
         name = PureWindowsPath(str(image)).name
         result[name] = ObjectLabels.of_boxes(str(path), boxes[mine], names[mine].tolist(), image=name)
     return result
+
+
+def pixel_columns(names: Iterable[str], *, label_field: str | None = None) -> dict[str, str | None]:
+    """Return a table's columns of a box's edges, its ``image`` and ``label``; None where it has none."""
+    given = {name.strip().lower(): name for name in names}
+    wanted = _COLUMNS if label_field is None else {**_COLUMNS, "label": (label_field.lower(),)}
+    return {key: next((given[n] for n in alike if n in given), None) for key, alike in wanted.items()}
 
 
 def labels_of_image(labels: Mapping[str, ObjectLabels], scene: str, file: str) -> ObjectLabels:
@@ -213,11 +230,6 @@ def labels_of_image(labels: Mapping[str, ObjectLabels], scene: str, file: str) -
         if found:
             return found[0]
     raise DataError(f"{file} names no image {wanted.name}; it names {', '.join(list(labels)[:5])}")
-
-
-def _column(frame: Any, names: Sequence[str]) -> str | None:
-    columns = {str(column).strip().lower(): str(column) for column in frame.columns}
-    return next((columns[name] for name in names if name in columns), None)
 
 
 def _text(value: Any) -> str | None:

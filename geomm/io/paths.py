@@ -15,13 +15,32 @@ RASTER_ENDINGS = (
 VECTOR_ENDINGS = (
     ".gpkg", ".geojson", ".json", ".shp", ".fgb", ".parquet", ".geoparquet", ".kml", ".gml", ".gdb",
 )  # fmt: skip
+#: GDAL's driver by how the name of a database begins, in any case.
+_DATABASES = {
+    "pg:": "PostgreSQL",
+    "postgresql://": "PostgreSQL",
+    "postgres://": "PostgreSQL",
+    "mssql:": "MSSQLSpatial",
+    "mysql:": "MySQL",
+    "oci:": "OCI",
+}
+
+
+def database_driver(text: str) -> str | None:
+    """Return GDAL's driver of a database (``PG:…``), None of what is none."""
+    return next((name for start, name in _DATABASES.items() if text.lower().startswith(start)), None)
+
+
+def is_connection(text: str) -> bool:
+    """Return whether it is a data source of GDAL (``PG:…``, ``/vsi…``) or a URL rather than a file."""
+    return "://" in text or text.startswith("/vsi") or database_driver(text) is not None
 
 
 def expand(given: str | Path | Sequence[str | Path], endings: Sequence[str] = RASTER_ENDINGS) -> list[str]:
     """Return the files that a path, glob, folder or list of these means, sorted, each once.
 
     Args:
-      given: remote paths (``/vsi…`` or with ``://``) are taken as they are.
+      given: connections and remote paths, as ``is_connection`` knows them, are taken as they are.
       endings: which files of a folder count.
 
     Raises:
@@ -36,7 +55,7 @@ def expand(given: str | Path | Sequence[str | Path], endings: Sequence[str] = RA
 
 def _expand_one(item: str, endings: tuple[str, ...]) -> list[str]:
     path = Path(item)
-    if "://" in item or item.startswith("/vsi") or path.is_file():
+    if is_connection(item) or path.is_file():
         return [item]
     if path.is_dir() and path.suffix.lower() != ".gdb":
         files = sorted(str(p) for p in path.rglob("*") if _is_one(p, endings) and _shown(p, path))

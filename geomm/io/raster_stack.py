@@ -15,6 +15,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.vrt import WarpedVRT
 
 from geomm.errors import MissingCRSError
+from geomm.io.paths import is_connection
 from geomm.io.raster_info import GDAL_TYPES, RasterInfo, open_raster, read_info, same_crs, same_grid
 
 
@@ -161,7 +162,7 @@ def _version(path: str) -> str:
 
 def _located(path: str) -> str:
     """Return a path that holds from everywhere; what GDAL finds by other means is left as it is."""
-    return path if path.startswith("/vsi") or "://" in path else str(Path(path).absolute())
+    return path if is_connection(path) else str(Path(path).absolute())
 
 
 def _band_source(path: str, band: int, nodata: float | None, masked: bool) -> list[str]:

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
-from geomm.io.tables import check_driver, geo_metadata, is_connection, kind_of, separator
+from geomm.io.paths import is_connection
+from geomm.io.tables import NULLS, check_driver, geo_metadata, kind_of, separator
 
 #: What Arrow says of a text where a number is to be, with the column from 0.
 _NO_NUMBER = re.compile(r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to double: .*?'(.*)'")
-_NULLS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RowReader:
                 read_options=csv.ReadOptions(block_size=max(64 * self.batch_rows, 2**20)),
                 parse_options=csv.ParseOptions(delimiter=separator(self.path), newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
-                    column_types=types, null_values=_NULLS, strings_can_be_null=True
+                    column_types=types, null_values=NULLS, strings_can_be_null=True
                 ),
             )
             for batch in reader:

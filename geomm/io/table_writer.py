@@ -64,10 +64,13 @@ class RowWriter:
     Args:
       path: its ending says the format.
       layout: of the rows.
+
+    Attributes:
+      rows: written so far; without any, there is no file.
     """
 
     def __init__(self, path: Path, layout: RowsLayout) -> None:
-        self.path, self.layout = path, layout
+        self.path, self.layout, self.rows = path, layout, 0
         self._work = path.with_name(f".{path.name}.part")
         self._target = self._work / path.name
         self._sink: Any = None
@@ -84,6 +87,7 @@ class RowWriter:
     def __call__(self, batch: Any) -> None:
         """Write a batch; all have the first one's columns."""
         kind = kind_of(str(self.path))
+        self.rows += batch.num_rows
         with told(self.path, "written"):
             if kind == "features":
                 self._feed(batch)

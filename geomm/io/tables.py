@@ -13,20 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError, DependencyError, MissingCRSError, did_you_mean
-from geomm.io.paths import VECTOR_ENDINGS, expand
+from geomm.io.paths import VECTOR_ENDINGS, database_driver, expand, is_connection
 
 _LOG = logging.getLogger("geomm")
 TEXT_ENDINGS = (".csv", ".tsv")
 PARQUET_ENDINGS = (".parquet", ".geoparquet")
-#: GDAL's driver by how the name of a database begins.
-_DATABASES = {
-    "PG:": "PostgreSQL",
-    "postgresql://": "PostgreSQL",
-    "postgres://": "PostgreSQL",
-    "MSSQL:": "MSSQLSpatial",
-    "MySQL:": "MySQL",
-    "OCI:": "OCI",
-}
+#: How text tables write that a cell is empty: what pandas takes by default, for every reader of them.
+NULLS = (
+    *("", "NA", "N/A", "n/a", "<NA>", "#NA", "#N/A", "#N/A N/A", "NULL", "null", "None"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)  # fmt: skip
 TABLE_ENDINGS = (*TEXT_ENDINGS, *VECTOR_ENDINGS)
 
 
@@ -54,17 +50,7 @@ def find_tables(given: str | Path | Sequence[str | Path]) -> list[str]:
     Raises:
       DataError: nothing matches.
     """
-    items = [given] if isinstance(given, str | Path) else list(given)
-    found: list[str] = []
-    for item in items:
-        text = str(item)
-        found += [text] if is_connection(text) else expand(text, TABLE_ENDINGS)
-    return list(dict.fromkeys(found))
-
-
-def is_connection(text: str) -> bool:
-    """Return whether it is a data source of GDAL (``PG:…``) or a URL rather than a file."""
-    return "://" in text or text.startswith(("PG:", "/vsi", "MSSQL:", "OCI:", "MySQL:"))
+    return expand(given, TABLE_ENDINGS)
 
 
 def check_driver(path: str) -> None:
@@ -75,7 +61,7 @@ def check_driver(path: str) -> None:
     """
     import pyogrio
 
-    driver = next((name for start, name in _DATABASES.items() if path.startswith(start)), None)
+    driver = database_driver(path)
     if driver is not None and driver not in pyogrio.list_drivers():
         raise DependencyError(
             f"{path}: this pyogrio was built without GDAL's driver {driver}; install one that has it "
@@ -119,7 +105,12 @@ def read_table(path: str, *, layer: str | None = None, text: Sequence[str] = ())
     try:
         if kind == "text":
             frame = pandas.read_csv(
-                path, sep=separator(path), dtype={name: str for name in text}, low_memory=False
+                path,
+                sep=separator(path),
+                dtype={name: str for name in text},
+                low_memory=False,
+                na_values=list(NULLS),
+                keep_default_na=False,
             )
         elif kind == "parquet":
             spatial = geo_metadata(path) is not None

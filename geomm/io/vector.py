@@ -296,6 +296,19 @@ def to_pixels(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.
     return shapely.transform(geometries, place)  # type: ignore[no-any-return]
 
 
+def to_map(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.object_]:
+    """Turn the scene's (column, row) coordinates into those of its CRS."""
+    import shapely
+
+    a, b, c, d, e, f = scene.georeference.transform
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        cols, rows = points.T
+        return np.stack([a * cols + b * rows + c, d * cols + e * rows + f], axis=1)
+
+    return shapely.transform(geometries, place)  # type: ignore[no-any-return]
+
+
 def layer_classes(names: Sequence[NDArray[np.object_]]) -> list[str]:
     """Return the distinct class names of several layers, sorted, numbers by value."""
     found = {str(name) for column in names for name in column if name is not None}

@@ -121,12 +121,13 @@ def to_numbers(values: Any, kind: str, name: str) -> Floats:
     import pandas
 
     given = pandas.Series(values)
-    series = given.reset_index(drop=True)
+    series = plain_cells(given.reset_index(drop=True))
     if kind == "date":
         return _dates(series, name)
     if kind == "boolean" and series.dtype == object:
         words = series.map(lambda item: TRUTHS.get(item.strip().lower(), item) if _is_text(item) else item)
         series = words.map(lambda item: float(item) if isinstance(item, bool | np.bool_) else item)
+        series = plain_cells(series)
     numbers = pandas.to_numeric(series, errors="coerce").astype("float64").to_numpy(na_value=np.nan)
     # What is a number already cannot be something else.
     wrong = np.isnan(numbers) & ~_absent(series) if series.dtype == object else np.zeros(1, bool)
@@ -143,6 +144,15 @@ def to_numbers(values: Any, kind: str, name: str) -> Floats:
             f"{given.index[int(np.argmax(infinite))] + 1} of the table); correct them or leave them empty"
         )
     return np.asarray(numbers, dtype=np.float64)
+
+
+def plain_cells(series: Any) -> Any:
+    """Return a Series with its texts as Python's strings, whichever of pandas' types of text it has."""
+    import pandas
+
+    categorical = isinstance(series.dtype, pandas.CategoricalDtype)
+    dtype = series.dtype.categories.dtype if categorical else series.dtype
+    return series.astype(object) if pandas.api.types.is_string_dtype(dtype) else series
 
 
 def _dates(series: Any, name: str) -> Floats:

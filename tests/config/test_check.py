@@ -71,6 +71,11 @@ def test_missing_file_names_the_nearest():
     assert message == "dataset.images: 'pyprojet.toml' does not exist; did you mean 'pyproject.toml'?"
 
 
+@pytest.mark.parametrize("source", ["PG:dbname=x", "MSSQL:server=x", "MySQL:x", "OCI:x", "/vsizip/a.zip"])
+def test_a_database_is_no_missing_file(source):
+    assert messages(f"dataset.labels='{source}'", given=GIVEN[:1]) == []
+
+
 def test_glob_without_a_match():
     (message,) = messages("dataset.images=*.nothing", given=GIVEN[1:])
     assert "no file matches '*.nothing'" in message

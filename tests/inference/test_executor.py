@@ -44,7 +44,7 @@ def test_another_executor_makes_the_same_map(tmp_path, spec, backwards):
     [
         ("READERS", "RasterTiles"),
         ("MERGERS", "ScoreBlend"),
-        ("WRITERS", "RowWriter"),
+        ("WRITERS", "RasterRowWriter"),
         ("EXECUTORS", "LocalExecutor"),
     ],
 )

@@ -58,6 +58,14 @@ def test_missing_fields_are_named(tmp_path):
     assert "line 2: expected a JSON object with the key 'text'" in broken.problem
 
 
+@pytest.mark.parametrize("value", ["42", "true", '["a", "b"]', '{"body": "a"}'])
+def test_a_text_that_is_none_is_named(tmp_path, value):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "x"}}\n{{"text": {value}}}\n')
+    good, wrong = read_documents(tmp_path / "a.jsonl")
+    assert (good.text, wrong.text) == ("x", "")
+    assert wrong.problem.endswith(f"a.jsonl, line 2: found {value} for 'text', expected a text in quotes")
+
+
 def test_word_with_a_table(tmp_path):
     import docx
 

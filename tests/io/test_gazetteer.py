@@ -112,10 +112,12 @@ def test_a_service_is_asked_once_for_each_address(tmp_path):
     assert asked[0][1] == {"exactly_one": False, "country_codes": ["us"]}
 
 
-def test_requests_keep_their_distance(tmp_path):
+def test_requests_keep_their_distance(tmp_path, monkeypatch):
     import time
 
-    service = ServiceGazetteer("photon", geocode=lambda a, **o: None, seconds_between=0.2, cache=tmp_path)
+    monkeypatch.setenv("GEOMM_CACHE", str(tmp_path))
+    service = ServiceGazetteer("photon", geocode=lambda a, **o: None, seconds_between=0.2)
+    assert (tmp_path / "geocoding" / "photon.sqlite").is_file()
     started = time.monotonic()
     for name in "abc":
         service.candidates(name)

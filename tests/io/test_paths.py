@@ -1,7 +1,9 @@
 import pytest
 
 from geomm.errors import DataError
-from geomm.io.paths import VECTOR_ENDINGS, expand
+from geomm.io.paths import VECTOR_ENDINGS, database_driver, expand, is_connection
+
+DATABASES = ("PG:dbname=x", "MSSQL:server=x", "MySQL:x,tables=y", "MYSQL:x", "OCI:x/y@z", "postgresql://x")
 
 
 @pytest.fixture
@@ -48,9 +50,10 @@ def test_a_file_whose_name_looks_like_a_glob_is_found(tmp_path):
     assert names(expand(tmp_path / "scene[1].tif")) == ["scene[1].tif"]
 
 
-@pytest.mark.parametrize("remote", ["https://there/a.tif", "/vsis3/bucket/a.tif", "s3://b/a.tif"])
+@pytest.mark.parametrize("remote", ["https://there/a.tif", "/vsis3/bucket/a.tif", "s3://b/a.tif", *DATABASES])
 def test_remote_files_are_taken_as_they_are(remote):
-    assert expand(remote) == [remote]
+    assert is_connection(remote) and expand(remote) == [remote]
+    assert (database_driver(remote) is not None) == (remote in DATABASES)
 
 
 def test_a_geodatabase_is_one_input_though_it_is_a_folder(tmp_path):

@@ -4,12 +4,13 @@ import geopandas
 import numpy as np
 import pandas
 import pytest
+from pandas._libs.parsers import STR_NA_VALUES
 from shapely import Point
 
 from geomm.errors import DataError, DependencyError
 from geomm.io.table_stream import RowReader, geometries, with_columns
 from geomm.io.table_writer import RowWriter
-from geomm.io.tables import credible_crs, find_tables, read_table, read_tables, to_crs
+from geomm.io.tables import NULLS, credible_crs, find_tables, read_table, read_tables, to_crs
 
 FEATURES = ("gpkg", "geojson", "fgb", "shp", "parquet")
 
@@ -112,6 +113,20 @@ def test_a_word_among_numbers_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,many\n")
     with pytest.raises(DataError, match=r"a.csv: column 'b', line 3: found 'many', expected a num"):
         list(RowReader(str(tmp_path / "a.csv"), numbers=["a", "b"]))
+
+
+def test_both_readers_take_the_same_cells_for_empty(tmp_path):
+    words = sorted({*STR_NA_VALUES, *NULLS, "none", "-", "na", "0"})
+    rows = [(word, word if word in NULLS else "1") for word in words]
+    for quote in ("", '"'):
+        path = tmp_path / "a.csv"
+        path.write_text("word,number\n" + "".join(f"{quote}{a}{quote},{b}\n" for a, b in rows))
+        whole = read_table(str(path), text=["word"]).frame
+        (batch,) = RowReader(str(path), numbers=["number"])
+        for name in whole.columns:
+            stream = batch.column(name).is_null().to_numpy(zero_copy_only=False)
+            assert stream.tolist() == whole[name].isna().tolist() == [word in NULLS for word in words]
+    assert set(NULLS) >= STR_NA_VALUES
 
 
 def test_tables_of_equal_columns_are_joined(frame, tmp_path):

@@ -239,7 +239,7 @@ def test_a_network_of_rows_learns_and_predicts(spec, outputs):
     target = torch.zeros(7, 2) if outputs == 2 else torch.zeros(7, dtype=torch.int64)
     numbers, categories = torch.from_numpy(data.numbers), torch.from_numpy(data.categories)
     model(numbers, categories, target, mode="loss")["loss"].backward()
-    found = model.eval().predict_rows(Encoded(data.numbers, data.categories))
+    found = model.eval().predict_learnt(Encoded(data.numbers, data.categories))
     assert found.shape == (7, outputs) and np.isfinite(found).all()
     if spec.classes:
         np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)

@@ -4,6 +4,7 @@ import datetime
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,15 @@ from geomm.datasets.tables.columns import fit_column
 from geomm.errors import DataError
 from geomm.transforms.columns import DATE_PARTS, MISSING, UNSEEN, Column, date_parts, to_numbers, to_text
 
+#: Every way in which pandas holds text.
+TEXT_TYPES = [
+    "string[python]",
+    "string[pyarrow]",
+    pandas.StringDtype("pyarrow", na_value=np.nan),
+    pandas.ArrowDtype(pyarrow.string()),
+    pandas.ArrowDtype(pyarrow.large_string()),
+    "category",
+]
 SETTINGS = {"most_categories": 100, "text_limit": 20}
 
 
@@ -41,6 +51,27 @@ def test_a_constant_is_no_division_by_zero():
 @pytest.mark.parametrize("values", [["yes", "No", " TRUE "], [True, False, True], [1, 0, 1]])
 def test_truths_are_one_and_zero(values):
     assert to_numbers(values, "boolean", "c").tolist() == [1.0, 0.0, 1.0]
+
+
+def outcome(cells, dtype, kind):
+    series = pandas.Series(cells, dtype=dtype)
+    if kind == "category":
+        return to_text(series, 20).tolist()
+    try:
+        return to_numbers(series, kind, "c").tolist()
+    except DataError as error:
+        return str(error)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(["number", "boolean", "date", "category"]),
+    st.lists(st.sampled_from(["1", "2.5", "yes", "No ", "abc", "2024-05-31", "", " ", None]), max_size=5),
+)
+def test_text_is_the_same_in_every_type_of_it(kind, cells):
+    wanted = outcome(cells, object, kind)
+    for dtype in TEXT_TYPES:
+        np.testing.assert_equal(outcome(cells, dtype, kind), wanted, err_msg=str(dtype))
 
 
 def test_categories_are_counted_and_strangers_are_told_apart_from_the_missing():

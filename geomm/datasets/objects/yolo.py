@@ -8,13 +8,10 @@ from pathlib import Path
 
 from geomm.datasets.objects.chips import ChipFolder, ObjectChips, ReadLabels, list_images
 from geomm.errors import DataError
-from geomm.io.object_files import read_lines, read_yolo
+from geomm.io.object_files import is_yolo, read_lines, read_yolo
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.raster_info import RasterInfo
 from geomm.registry import DATASETS
-
-#: Text files that hold no objects.
-_NO_LABELS = ("classes.txt", "train.txt", "val.txt", "test.txt", "readme.txt", "notes.txt")
 
 
 @DATASETS.register_module()
@@ -30,7 +27,8 @@ class YoloChips(ObjectChips):
         used = {path: _label_of(path, self.root) for path in images}
         stems = {path.stem for path in images}
         for file in sorted(self.root.rglob("*.txt")):
-            if file.name.lower() not in _NO_LABELS and file.stem not in stems:
+            # Lists of classes and files, and whatever is to be read first, are no labels.
+            if file.stem not in stems and is_yolo(file):
                 problems.tell("label of a missing image", f"label without an image: {file}")
         if not any(path.is_file() for path in used.values()):
             raise DataError(

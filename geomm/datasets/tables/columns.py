@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import ConfigError, DataError
-from geomm.transforms.columns import DATE_PARTS, KINDS, TRUTHS, Column, date_parts, to_numbers, to_text
+from geomm.transforms.columns import (
+    DATE_PARTS,
+    KINDS,
+    TRUTHS,
+    Column,
+    date_parts,
+    plain_cells,
+    to_numbers,
+    to_text,
+)
 
 _LOG = logging.getLogger("geomm")
 _DATE = re.compile(r"^\s*(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})\b")
@@ -37,7 +46,7 @@ def detect_kind(values: Any) -> str | None:
         return "date"
     if pandas.api.types.is_numeric_dtype(series.dtype):
         return "number" if series.notna().any() else None
-    there = series.dropna()
+    there = plain_cells(series.dropna())
     texts = [str(item).strip() for item in there.head(_LOOKED_AT) if str(item).strip()]
     if not texts:
         return None

@@ -42,7 +42,7 @@ class RowPiece:
 
 
 @WRITERS.register_module()
-class RowWriter:
+class RasterRowWriter:
     """Collects finished parts of a row of tiles and writes each band of rows when it is whole.
 
     Args:
@@ -133,7 +133,7 @@ def map_rows(
         pin=device.type == "cuda",
     )
     blend = ScoreBlend(job.map_grid, planes=job.products.planes, device=device)
-    writer = RowWriter(job, rows)
+    writer = RasterRowWriter(job, rows)
 
     def predict(batch: TileBatch) -> Tensor | None:
         if batch.inputs is None or batch.valid is None:

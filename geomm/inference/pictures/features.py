@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from geomm.inference.acceleration import Score, accelerate_classes
 from geomm.inference.inputs import find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
+from geomm.inference.pictures.boxes import PixelBoxes
 from geomm.inference.pictures.steps import (
     NO_DATA,
     PictureRows,
@@ -45,7 +46,6 @@ _ROWS = 4096
 #: Edge of the blocks that features are sorted by, pixels.
 _BLOCK_PX = 512
 _DRAWN = 5000
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 OFF_SCENE, NO_GEOMETRY = "off the scene", "no geometry"
 
 
@@ -131,25 +131,26 @@ class _Layer:
     reasons: Counter[str] = field(default_factory=Counter)
     drawn: list[tuple[Any, int]] = field(default_factory=list)
     crs: str | None = None
+    boxes: PixelBoxes | None = None
 
     def run(self) -> tuple[list[Path], int]:
         """Classify the layer; return the files and the number of features."""
-        numbers = _SIDES if self.path.lower().endswith((".csv", ".tsv")) else ()
-        reader = RowReader(self.path, layer=self.options.layer, numbers=numbers, batch_rows=_ROWS)
+        reader = RowReader(self.path, layer=self.options.layer, batch_rows=_ROWS)
         layout = reader.layout
-        if layout.geometry is None and self.target.suffix in DRIVERS:
-            raise DataError(
-                f"{self.path} has no geometries, which {self.target.suffix} needs; take inference.format=csv"
-            )
+        if layout.geometry is None:
+            self.boxes = PixelBoxes.open(self.path, self.scenes, layer=self.options.layer)
+            reader.numbers.update(self.boxes.edges)
+            if self.target.suffix in DRIVERS:
+                layout = self.boxes.layout(self.target)
         total = layout.rows or 0
         shown = self.options.progress and total > 0
         with Progress(Path(self.path).name, max(total, 1), "features", shown=shown) as progress:
             with RowWriter(self.target, layout) as writer:
                 stream(
-                    self._read(reader, layout),
+                    self._read(reader),
                     self._predict,
                     self._merge,
-                    writer,
+                    self._on_map(writer, layout),
                     done=lambda step: progress.advance(len(step.positions)),
                 )
                 if not self.count:
@@ -164,7 +165,8 @@ class _Layer:
                 told,
             )
         if sum(self.reasons.values()) == self.count:
-            _LOG.warning("%s: no feature lies on the scenes; check both CRS", self.path)
+            cause = "both CRS" if self.boxes is None else "the names of the images"
+            _LOG.warning("%s: no feature lies on the scenes; check %s", self.path, cause)
         written = [self.target]
         if self.options.preview and self.drawn:
             from geomm.visualization.labels import draw_feature_map
@@ -174,51 +176,58 @@ class _Layer:
             written.append(draw_feature_map(self.scenes[0].path, outlines, classes, self.spec, picture))
         return written, self.count
 
-    def _read(self, reader: RowReader, layout: RowsLayout) -> Iterator[PictureStep]:
+    def _on_map(self, writer: RowWriter, layout: RowsLayout) -> Callable[[Any], None]:
+        """Return what writes rows: to a layer of boxes with their place on the map."""
+        boxes = self.boxes
+        if boxes is None or layout.geometry is None:
+            return writer
+        return lambda batch: writer(boxes.placed(batch, layout))
+
+    def _read(self, reader: RowReader) -> Iterator[PictureStep]:
         """Yield the features' pictures, those near each other together; in the reader's thread."""
         for number, batch in enumerate(reader):
-            shapes = geometries(batch, layout)
+            homes = None
+            shapes = geometries(batch, reader.layout)
             if shapes is None:
-                shapes = self._boxes(batch)
+                assert self.boxes is not None
+                shapes, homes = self.boxes.read(batch)
             elif number == 0:
-                self.crs = layout.crs and credible_crs(shapes, layout.crs, self.path)
+                crs = reader.layout.crs
+                self.crs = crs and credible_crs(shapes, crs, self.path)
             rows = PictureRows(
                 batch,
                 np.full((batch.num_rows, self.spec.num_classes), np.nan, np.float32),
                 [None] * batch.num_rows,
                 np.full(batch.num_rows, None, object),
+                np.full(batch.num_rows, -1),
             )
-            crops = self._place(rows, shapes)
+            crops = self._place(rows, shapes, homes)
             yield from picture_steps(
                 rows, crops, self.spec, self.batch, strict=self.options.on_error == "raise"
             )
 
-    def _boxes(self, batch: Any) -> NDArray[np.object_]:
-        """Return the boxes of a table of pixel boxes."""
+    def _in_pixels(
+        self, shapes: NDArray[np.object_], homes: NDArray[np.intp] | None, number: int
+    ) -> NDArray[np.object_]:
+        """Return features in pixels of a scene; of pixel boxes, those of other scenes are None."""
         import shapely
 
-        lacking = [side for side in _SIDES if side not in batch.schema.names]
-        if lacking:
-            raise DataError(
-                f"{self.path} has no geometries and no column {lacking[0]!r}; expected a layer of features, "
-                f"or a csv of pixel boxes with columns {', '.join(_SIDES)}"
-            )
-        sides = np.stack([batch.column(side).to_numpy(zero_copy_only=False) for side in _SIDES], 1)
-        boxes = np.full(len(sides), None, object)
-        whole = np.isfinite(sides.astype(float)).all(1)
-        boxes[whole] = shapely.box(*sides[whole].astype(float).T)
-        return boxes
+        if homes is not None:
+            return np.where(homes == number, shapes, None)
+        info = self.scenes[number]
+        there = to_crs(shapes, self.crs, info.georeference.crs, f"{self.path} and {info.path}")
+        return to_pixels(shapely.force_2d(there), info)
 
-    def _place(self, rows: PictureRows, shapes: NDArray[np.object_]) -> list[tuple[int, Crop]]:
+    def _place(
+        self, rows: PictureRows, shapes: NDArray[np.object_], homes: NDArray[np.intp] | None
+    ) -> list[tuple[int, Crop]]:
         """Choose for each feature the scene that shows most of it; return what to read, sorted by place."""
         import shapely
 
         empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-        share, chosen = np.zeros(len(shapes)), np.zeros(len(shapes), int)
+        share = np.zeros(len(shapes))
         for number, info in enumerate(self.scenes):
-            crs = info.georeference.crs
-            there = to_crs(shapes, self.crs, crs, f"{self.path} and {info.path}")
-            placed = to_pixels(shapely.force_2d(there), info)
+            placed = self._in_pixels(shapes, homes, number)
             left, top, right, bottom = shapely.bounds(placed).T
             with np.errstate(invalid="ignore"):
                 width = np.minimum(right, info.width) - np.maximum(left, 0)
@@ -230,11 +239,11 @@ class _Layer:
                     / ((right - left + 1e-9) * (bottom - top + 1e-9))
                 )
             better = ~empty & np.isfinite(shown) & (shown > share)
-            share[better], chosen[better] = shown[better], number
+            share[better], rows.scenes[better] = shown[better], number
             rows.outlines[better] = placed[better]
         found = []
         for position in np.flatnonzero(share > 0):
-            info, outline = self.scenes[chosen[position]], rows.outlines[position]
+            info, outline = self.scenes[rows.scenes[position]], rows.outlines[position]
             found.append((int(position), Crop(info.path, self._square(outline, info), "", outline)))
         for position in np.flatnonzero(share == 0):
             rows.reasons[position] = NO_GEOMETRY if empty[position] else OFF_SCENE
@@ -275,12 +284,11 @@ class _Layer:
         )
 
     def _note(self, rows: PictureRows) -> None:
-        """Remember the first features, for the preview."""
-        for outline, row in zip(rows.outlines, rows.scores, strict=True):
+        """Remember the first features of the scene that the preview shows."""
+        for position in np.flatnonzero((rows.scenes == 0) & ~np.isnan(rows.scores[:, 0])):
             if len(self.drawn) >= _DRAWN:
                 return
-            if outline is not None and not np.isnan(row[0]):
-                self.drawn.append((outline, int(row.argmax())))
+            self.drawn.append((rows.outlines[position], int(rows.scores[position].argmax())))
 
 
 def _kind(reason: str) -> str:

@@ -28,7 +28,7 @@ from geomm.inference.stream import stream
 from geomm.io.paths import RASTER_ENDINGS, expand
 from geomm.io.photos import PhotoTags, read_tags
 from geomm.io.raster_info import RasterInfo, read_info
-from geomm.io.table_stream import RowsLayout
+from geomm.io.table_stream import RowsLayout, has_columns
 from geomm.io.table_writer import RowWriter
 from geomm.io.tables import to_crs
 from geomm.structures import ClassificationSpec
@@ -38,6 +38,9 @@ _LOG = logging.getLogger("geomm")
 _LARGE_PX = 4096
 _SHOWN = 24
 PICTURE_ENDINGS = (*RASTER_ENDINGS, ".webp")
+#: What is written: a table of all pictures, and layers of those that have a place.
+_TABLE, _PHOTOS, _CHIPS = "predictions.csv", "photos.gpkg", "chips.gpkg"
+_is_own = has_columns("file", "class", "confidence", "reason")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def classify_images(
       options: see ``LabelOptions``.
 
     Raises:
-      DataError: nothing matches; or, with ``on_error="raise"``, a file cannot be read.
+      DataError: nothing matches; a result would take the place of another file; or, with
+        ``on_error="raise"``, a file cannot be read.
     """
     if options.margin is not None or options.margin_m is not None:
         problem = Problem(
@@ -84,16 +88,25 @@ def classify_images(
     )
     report = PredictionReport(unit="pictures")
     started = time.monotonic()
-    table = folder / "predictions.csv"
-    if options.skips(table):
+    if options.skips(folder / _TABLE):
         report.skipped = files
     else:
+        _check_targets(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with reused_memory(device):
             _Pictures(files, folder, run, spec, options, options.batch(device), report).run()
     report.seconds = time.monotonic() - started
     say(report, "pictures", len(files))
     return report
+
+
+def _check_targets(folder: Path) -> None:
+    """Check that writing results destroys nothing but earlier ones."""
+    for path in (folder / name for name in (_TABLE, _PHOTOS, _CHIPS)):
+        if path.exists() and not _is_own(path):
+            raise DataError(
+                f"{path} is there and holds no classes that geomm wrote; give another output folder"
+            )
 
 
 def _is_preview(path: Path) -> bool:
@@ -118,18 +131,16 @@ class _Pictures:
         """Classify all files and write the table and layers."""
         placed = next((i.georeference.crs for i in self._infos() if i.georeference.crs), None)
         self.crs = placed
-        paths = {name: self.folder / name for name in ("predictions.csv", "photos.gpkg", "chips.gpkg")}
-        layouts = (
-            RowsLayout(),
-            RowsLayout("wkb_geometry", "Point", "EPSG:4326"),
-            RowsLayout("wkb_geometry", "Polygon", self.crs),
-        )
+        layouts = {
+            _TABLE: RowsLayout(),
+            _PHOTOS: RowsLayout("wkb_geometry", "Point", "EPSG:4326"),
+            _CHIPS: RowsLayout("wkb_geometry", "Polygon", self.crs),
+        }
         with ExitStack() as stack:
             shown = self.options.progress
             progress = stack.enter_context(Progress("pictures", len(self.files), "pictures", shown=shown))
             self.writers = [
-                stack.enter_context(RowWriter(path, layout))
-                for path, layout in zip(paths.values(), layouts, strict=True)
+                stack.enter_context(RowWriter(self.folder / name, layout)) for name, layout in layouts.items()
             ]
             stream(
                 self._read(),
@@ -138,7 +149,7 @@ class _Pictures:
                 self._write,
                 done=lambda step: progress.advance(len(step.rows.batch) if step.ends else 0),
             )
-        self.report.outputs += [path for path in paths.values() if path.is_file()]
+        self.report.outputs += [writer.path for writer in self.writers if writer.rows]
         if self.options.preview and self.shown:
             self.report.outputs.append(self._draw())
 

@@ -27,12 +27,14 @@ class PictureRows:
       scores: (n, K), NaN where there is none.
       reasons: why a row has none.
       outlines: geometries in pixels of their scene.
+      scenes: number of each one's scene, -1 where it lies on none.
     """
 
     batch: Any
     scores: NDArray[np.float32]
     reasons: list[str | None]
     outlines: Any = None
+    scenes: Any = None
 
 
 @dataclass

@@ -19,9 +19,10 @@ from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.stream import stream
 from geomm.inference.tables.options import TabularOptions
+from geomm.io.paths import is_connection
 from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
-from geomm.io.tables import Table, credible_crs, find_tables, is_connection, points_of
+from geomm.io.tables import Table, credible_crs, find_tables, points_of
 from geomm.transforms.columns import to_numbers
 from geomm.transforms.table import Encoded, Surroundings, TableSpec
 

@@ -48,11 +48,6 @@ class TableModel(BaseModel):
         """Whether scores of classes are probabilities rather than a choice."""
         return bool(self.spec.classes)
 
-    def predict_rows(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return (n, K) class probabilities, or (n, T) values in the targets' own units."""
-        learnt = self.predict_learnt(encoded)
-        return learnt.astype(np.float64) if self.spec.classes else self.spec.decode(learnt)
-
     def predicted(self, encoded: Encoded, target: Any, row: Any) -> list[dict[str, Any]]:
         """Return what an evaluation takes of a batch: one dict for all of its rows."""
         learnt = self.predict_learnt(encoded)

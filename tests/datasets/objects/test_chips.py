@@ -321,6 +321,26 @@ def test_one_image_is_told_to_be_divided_by_blocks(tmp_path):
         VocChips(root=str(tmp_path)).prepare(None)
 
 
+def test_only_labels_lack_an_image(tmp_path):
+    yolo(tmp_path)
+    other = {
+        "README.roboflow.txt": "\nTrees - v1\n5 0.1 0.2 0.3 0.4\n",
+        "README.dataset.txt": "# Trees > 2024-05-01\nhttps://universe.example\n",
+        "labels/train/classes.txt": "0\n1\n",
+        "train.txt": "images/train/0.png 1 2 3 4\nimages/train/1.png\n",
+        "labels/train/empty.txt": "\n",
+    }
+    for name, text in other.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00\x80")
+    source = YoloChips(root=str(tmp_path))
+    source.prepare(None)
+    check(source)
+    (tmp_path / "labels" / "train" / "99.txt").write_text("\n0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(DataError, match=r"label without an image: .*99\.txt"):
+        YoloChips(root=str(tmp_path)).prepare(None)
+
+
 def test_a_yolo_line_of_another_form_is_named(tmp_path):
     yolo(tmp_path)
     (tmp_path / "labels" / "train" / "2.txt").write_text("0 0.5 0.5\n")

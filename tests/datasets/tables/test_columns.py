@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pandas
+import pyarrow
 import pytest
 
 from geomm.datasets.tables.columns import (
@@ -35,12 +36,16 @@ OPTIONS = {
         (["a", "b", None], "category"),
         (["yes", "yes"], "category"),
         (pandas.Categorical(["a", "b"]), "category"),
+        (["1", "abc"], "category"),
         ([None, None], None),
         (["", " "], None),
     ],
 )
 def test_a_column_is_known_by_what_it_holds(values, kind):
     assert detect_kind(pandas.Series(values)) == kind
+    if all(isinstance(item, str) for item in values) and not isinstance(values, pandas.Categorical):
+        for dtype in ("string[python]", "string[pyarrow]", pandas.ArrowDtype(pyarrow.string())):
+            assert detect_kind(pandas.Series(values, dtype=dtype)) == kind
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def world(tmp_path_factory):
     source = Table(path=str(folder / "rows.gpkg"), target="price", rasters=dem, coordinates=True)
     spec = source.prepare(folder)
     model = FullyConnected(spec=spec, layers=[8]).eval()
-    wanted = model.predict_rows(spec.encode(source.frame))[:, 0]
+    wanted = spec.decode(model.predict_learnt(spec.encode(source.frame)))[:, 0]
     return folder, frame, spec, model, wanted
 
 

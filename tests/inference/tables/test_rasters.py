@@ -79,7 +79,7 @@ def predict(model, spec, folder, output, **options):
 def test_a_map_of_values_is_what_a_table_would_say(rasters, tmp_path, which):
     model = list(models(REGRESSION))[which]
     table, seen = rows_of(rasters)
-    wanted = model.predict_rows(REGRESSION.encode(table)).reshape(seen.shape)
+    wanted = REGRESSION.decode(model.predict_learnt(REGRESSION.encode(table))).reshape(seen.shape)
     (path,) = predict(model, REGRESSION, rasters, tmp_path / "out")
     with rasterio.open(path) as found:
         pixels = found.read(1)
@@ -94,7 +94,7 @@ def test_a_map_of_values_is_what_a_table_would_say(rasters, tmp_path, which):
 def test_a_map_of_classes_and_probabilities(rasters, tmp_path, which):
     model = list(models(CLASSES))[which]
     table, seen = rows_of(rasters)
-    wanted = model.predict_rows(CLASSES.encode(table))
+    wanted = model.predict_learnt(CLASSES.encode(table))
     classes, probabilities = predict(model, CLASSES, rasters, tmp_path / "out")
     with rasterio.open(classes) as one, rasterio.open(probabilities) as two:
         np.testing.assert_allclose(two.read()[:, seen].T, wanted[seen.ravel()], atol=1e-4)

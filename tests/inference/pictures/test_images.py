@@ -1,0 +1,46 @@
+"""Image files as wholes: what is written, and what is left alone."""
+
+import geopandas
+import numpy as np
+import pandas
+import pytest
+from shapely import Point
+
+from geomm.errors import DataError
+from geomm.inference.pictures.images import classify_images
+from tests.datasets.drawn import ORIGIN, write
+
+
+@pytest.fixture
+def classify(tmp_path, classifier, options):
+    """Classify a placed chip or a photo without a place into one folder; return the names written."""
+
+    def run(kind, **changed):
+        origin = ORIGIN if kind == "chip" else None
+        path = write(tmp_path / f"{kind}.tif", np.full((3, 20, 20), 60, np.uint8), origin=origin)
+        report = classify_images(str(path), tmp_path / "out", **classifier, options=options(**changed))
+        assert report.amount == 1
+        return [path.name for path in report.outputs]
+
+    return run
+
+
+def test_the_report_lists_what_this_run_wrote(classify, tmp_path):
+    assert classify("chip") == ["predictions.csv", "chips.gpkg"]
+    assert classify("photo") == ["predictions.csv"]
+    assert pandas.read_csv(tmp_path / "out" / "predictions.csv")["file"].str.endswith("photo.tif").all()
+    assert classify("chip", preview=True) == ["predictions.csv", "chips.gpkg", "predictions_preview.png"]
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "chips.gpkg", "photos.gpkg"])
+def test_files_of_another_origin_are_not_replaced(classify, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / name
+    if name.endswith(".csv"):
+        path.write_text("file,class\na,b\n")
+    else:
+        geopandas.GeoDataFrame({"class": ["a"]}, geometry=[Point(1, 2)], crs=4326).to_file(path)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"{name} is there and holds no classes that geomm wrote; give"):
+        classify("chip")
+    assert path.read_bytes() == before and [item.name for item in path.parent.iterdir()] == [name]
