@@ -15,7 +15,7 @@ _TURNED = ("transverse", "oblique")
 
 
 @lru_cache(maxsize=16)
-def ground_of(crs: str | None) -> Plane:
+def ground_of(crs: str | None) -> Plane | Graticule:
     """Return how sizes in a CRS, as WKT or a code, are measured; None is a plane without metres.
 
     Of a geographic CRS, and of the Mercator family and its like, they are those on the ellipsoid; of others
@@ -25,7 +25,7 @@ def ground_of(crs: str | None) -> Plane:
         return Plane()
     from pyproj import CRS
 
-    reference = CRS.from_user_input(crs)
+    reference: Any = CRS.from_user_input(crs)
     while reference.is_bound or reference.is_compound:
         reference = reference.source_crs if reference.is_bound else reference.sub_crs_list[0]
     unit = float(reference.axis_info[0].unit_conversion_factor) if reference.axis_info else 1.0
@@ -135,4 +135,5 @@ class Cylinder(Graticule):
         super().__init__(base, float(np.abs(np.diff(longitudes)).min()) * self._unit / 1e5)
 
     def latitudes(self, y: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self._to_base.transform(np.zeros_like(y), y)[1], np.float64) * self._unit
+        latitudes: NDArray[np.float64] = self._to_base.transform(np.zeros_like(y), y)[1] * self._unit
+        return latitudes
