@@ -8,7 +8,7 @@ from geomm.inference.maps.products import ClassMap, FinerScene, MapProducts, Val
 from geomm.inference.objects.options import ObjectOptions
 from geomm.inference.objects.predict import predict_objects
 from geomm.inference.objects.truth import judge_objects
-from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, RasterOptions
+from geomm.inference.options import ClassMapOptions, FinerOptions, InferenceOptions, MapOptions, RasterOptions
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.videos.predict import predict_videos
 from geomm.inference.videos.tracker import FrameTracker
@@ -22,6 +22,7 @@ __all__ = [
     "InferenceOptions",
     "LocalExecutor",
     "MapProducts",
+    "MapOptions",
     "ObjectOptions",
     "PointOptions",
     "PredictionReport",

@@ -77,12 +77,28 @@ class RasterOptions(InferenceOptions):
 
     tile_px: int | str | None = None
     overlap_px: int | str | None = None
-    margin_px: int = 0
     tta: bool = False
+    reader: str = "RasterTiles"
     executor: str = "local"
     ray: RayOptions | Mapping[str, Any] = field(default_factory=RayOptions)
     assets: Sequence[str] | None = None
     stac: bool | str = "auto"
+
+    def __post_init__(self) -> None:
+        self.stage("reader")
+
+    def stage(self, kind: str) -> Any:
+        """Return the class that is registered as the ``reader``, ``merger`` or ``writer`` that is named.
+
+        Raises:
+          ConfigError: there is none of that name.
+        """
+        from geomm.registry import MERGERS, READERS, WRITERS, get
+
+        try:
+            return get({"reader": READERS, "merger": MERGERS, "writer": WRITERS}[kind], getattr(self, kind))
+        except ConfigError as error:
+            raise ConfigError(f"inference.{kind}: {error}") from error
 
     def scenes(self, inputs: Any, spec: RasterSpec) -> Any:
         """Put in the place of STAC files the rasters of their items, with the bands that the model reads.
@@ -105,7 +121,7 @@ class RasterOptions(InferenceOptions):
         """Return edge and overlap of tiles, pixels: twice the training window, a quarter shared.
 
         Raises:
-          ConfigError: the overlap does not fit the tile, or the margin not the overlap.
+          ConfigError: the overlap does not fit the tile; of maps, or the margin not the overlap.
         """
         tile = _number(self.tile_px) or min(max(2 * spec.window_px, 256), 1024)
         overlap = _number(self.overlap_px)
@@ -113,11 +129,6 @@ class RasterOptions(InferenceOptions):
         if not 0 <= overlap < tile:
             raise ConfigError(
                 f"inference.overlap_px: found {overlap}, expected 0 to {tile - 1} for tiles of {tile} px"
-            )
-        if not 0 <= 2 * self.margin_px <= overlap:
-            raise ConfigError(
-                f"inference.margin_px: found {self.margin_px}, expected 0 to {overlap // 2} for an "
-                f"overlap of {overlap} px"
             )
         return tile, overlap
 
@@ -129,7 +140,30 @@ class RasterOptions(InferenceOptions):
 
 
 @dataclass(frozen=True)
-class ClassMapOptions(RasterOptions):
+class MapOptions(RasterOptions):
+    """How values are mapped; see configs/inference/map.yaml for what each is for."""
+
+    margin_px: int = 0
+    merger: str = "ScoreBlend"
+    writer: str = "RasterRowWriter"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.stage("merger")
+        self.stage("writer")
+
+    def tiling(self, spec: RasterSpec) -> tuple[int, int]:
+        tile, overlap = super().tiling(spec)
+        if not 0 <= 2 * self.margin_px <= overlap:
+            raise ConfigError(
+                f"inference.margin_px: found {self.margin_px}, expected 0 to {overlap // 2} for an "
+                f"overlap of {overlap} px"
+            )
+        return tile, overlap
+
+
+@dataclass(frozen=True)
+class ClassMapOptions(MapOptions):
     """What pixel classification writes; see configs/inference/segmentation.yaml."""
 
     probabilities: bool = False
@@ -140,7 +174,7 @@ class ClassMapOptions(RasterOptions):
 
 
 @dataclass(frozen=True)
-class FinerOptions(RasterOptions):
+class FinerOptions(MapOptions):
     """How scenes are enlarged; see configs/inference/super_resolution.yaml."""
 
     margin_px: int = 8

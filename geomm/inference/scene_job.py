@@ -21,7 +21,8 @@ from geomm.inference.grid import TileGrid
 from geomm.inference.options import RasterOptions
 from geomm.inference.progress import Progress
 from geomm.inference.work import file_stamps, fingerprint, open_work
-from geomm.io.raster import RasterInfo, read_info
+from geomm.io.raster import RasterInfo, RasterReader, read_info
+from geomm.registry import READERS, get
 from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
@@ -41,6 +42,7 @@ class SceneJob(abc.ABC):
       overlap_px: least overlap.
       batch_size: tiles a batch.
       work: hidden folder for the files of rows that are done.
+      reader: registered name of what reads its tiles.
     """
 
     scene: str
@@ -49,6 +51,13 @@ class SceneJob(abc.ABC):
     overlap_px: int
     batch_size: int
     work: Path
+    reader: str
+
+    def tiles(self, rows: Sequence[int], device: torch.device) -> Any:
+        """Return what reads the tiles of some rows, in batches."""
+        source = RasterReader(self.scene)
+        given = {"bands": self.spec.bands, "batch_size": self.batch_size, "pin": device.type == "cuda"}
+        return get(READERS, self.reader)(source, self.grid, rows=rows, **given)
 
     @cached_property
     def info(self) -> RasterInfo:
@@ -82,7 +91,7 @@ class SceneJob(abc.ABC):
         Args:
           extra: what else decides it: the model, its precision, its device.
         """
-        tiles = [self.tile_px, self.overlap_px, self.batch_size]
+        tiles = [self.tile_px, self.overlap_px, self.batch_size, self.reader]
         return fingerprint(
             file_stamps([self.scene]),
             self.spec.to_dict(),

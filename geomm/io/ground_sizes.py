@@ -30,7 +30,7 @@ def ground_of(crs: str | None) -> Plane | Graticule:
         reference = reference.source_crs if reference.is_bound else reference.sub_crs_list[0]
     unit = float(reference.axis_info[0].unit_conversion_factor) if reference.axis_info else 1.0
     if reference.is_geographic:
-        return Graticule(reference, np.degrees(unit))
+        return Graticule(reference, float(np.degrees(unit)))
     operation = reference.coordinate_operation
     method = operation.method_name.lower() if operation is not None else ""
     if any(name in method for name in _STRETCHED) and not any(name in method for name in _TURNED):
@@ -129,7 +129,7 @@ class Cylinder(Graticule):
 
         base = crs.geodetic_crs
         self._to_base = Transformer.from_crs(crs, base, always_xy=True)
-        self._unit = np.degrees(float(base.axis_info[0].unit_conversion_factor))
+        self._unit = float(np.degrees(base.axis_info[0].unit_conversion_factor))
         # Where the map ends longitudes leap, so the longer of two steps tells nothing.
         longitudes, _ = self._to_base.transform(np.array([0.0, 1e5, 2e5]), np.zeros(3))
         super().__init__(base, float(np.abs(np.diff(longitudes)).min()) * self._unit / 1e5)

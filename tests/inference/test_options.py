@@ -60,7 +60,7 @@ def test_options_and_their_config_group_have_the_same_names_and_defaults(name, o
 @pytest.mark.parametrize("margin", [9, -1])
 def test_a_margin_that_does_not_fit_is_named(spec, margin):
     with pytest.raises(ConfigError, match=f"margin_px: found {margin}, expected 0 to 8 for an overlap of 16"):
-        RasterOptions(tile_px=64, overlap_px=16, margin_px=margin).tiling(spec)
+        ClassMapOptions(tile_px=64, overlap_px=16, margin_px=margin).tiling(spec)
 
 
 def test_an_unknown_executor_is_an_error(tmp_path, spec):

@@ -13,6 +13,7 @@ import torch
 from geomm.inference.executor import Done
 from geomm.inference.grid import TileGrid
 from geomm.inference.maps.products import MapProducts
+from geomm.inference.options import MapOptions
 from geomm.inference.scene_job import SceneJob
 from geomm.io.cog import MapLayout, assemble
 
@@ -22,17 +23,19 @@ class MapJob(SceneJob):
     """A scene to map.
 
     Attributes:
-      margin_px: outer pixels of a tile that do not count where another tile covers them.
+      options: how it is mapped.
       products: what the model's values become.
     """
 
-    margin_px: int
+    options: MapOptions
     products: MapProducts
 
     @cached_property
     def grid(self) -> TileGrid:
         """The tiles on the scene."""
-        return TileGrid(self.info.width, self.info.height, self.tile_px, self.overlap_px, self.margin_px)
+        return TileGrid(
+            self.info.width, self.info.height, self.tile_px, self.overlap_px, self.options.margin_px
+        )
 
     @cached_property
     def map_grid(self) -> TileGrid:
@@ -57,7 +60,8 @@ class MapJob(SceneJob):
         map_rows(self, rows, model, device=device, done=done)
 
     def decisive(self) -> list[Any]:
-        return [self.margin_px, type(self.products).__name__, self.products.describe()]
+        own = self.options
+        return [own.margin_px, own.merger, own.writer, type(self.products).__name__, self.products.describe()]
 
     def bands(self, product: str) -> list[tuple[int, int, Path]]:
         """Return first row, height and file of every band of a product."""

@@ -16,7 +16,7 @@ from geomm.inference.maps.job import MapJob
 from geomm.inference.maps.products import MapProducts
 from geomm.inference.maps.rows import Score
 from geomm.inference.memory import reused_memory
-from geomm.inference.options import RasterOptions
+from geomm.inference.options import MapOptions
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scene_job import ScenePredictor
 from geomm.inference.scenes import check_scene, check_target, find_scenes
@@ -32,7 +32,7 @@ def predict_rasters(
     score: Score,
     spec: RasterSpec,
     products: MapProducts,
-    options: RasterOptions,
+    options: MapOptions,
     model_id: str,
 ) -> PredictionReport:
     """Map scenes to rasters, and to what else the products make of them.
@@ -44,7 +44,7 @@ def predict_rasters(
         of finer pixels where the products have a scale.
       spec: of the model.
       products: what the values become on the map.
-      options: see ``RasterOptions``.
+      options: see ``MapOptions``.
       model_id: tells models apart, so that a run is only resumed with its own.
 
     Raises:
@@ -74,7 +74,7 @@ def predict_rasters(
 class _Mapper(ScenePredictor[torch.Tensor]):
     """What all scenes of a call have in common."""
 
-    options: RasterOptions
+    options: MapOptions
     folder: Path
     products: MapProducts
 
@@ -95,8 +95,8 @@ class _Mapper(ScenePredictor[torch.Tensor]):
         """
         check_target(self.target(name), scene)
         check_scene(read_info(scene), self.spec)
-        place = (scene, self.spec, *self.tiling, self.batch_size, self.work(name))
-        job = MapJob(*place, self.options.margin_px, self.products)
+        place = (scene, self.spec, *self.tiling, self.batch_size, self.work(name), self.options.reader)
+        job = MapJob(*place, self.options, self.products)
         self.complete(job)
         with self.writing:
             written = self.products.finish(job, name, self.folder)

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geomm.inference.maps.blend import ScoreBlend, Scores
+from geomm.inference.maps.blend import Scores
 from geomm.inference.maps.job import MapJob
 from geomm.inference.stream import stream
-from geomm.inference.tiles import RasterTiles, TileBatch
+from geomm.inference.tiles import TileBatch
 from geomm.io.cog import write_rows
-from geomm.io.raster import RasterReader
 from geomm.registry import WRITERS
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -124,16 +123,9 @@ def map_rows(
     """
     grid = job.grid
     first = grid.first_row_reaching(rows[0])
-    reader = RasterTiles(
-        RasterReader(job.scene),
-        grid,
-        bands=job.spec.bands,
-        batch_size=job.batch_size,
-        rows=range(first, rows[-1] + 1),
-        pin=device.type == "cuda",
-    )
-    blend = ScoreBlend(job.map_grid, planes=job.products.planes, device=device)
-    writer = RasterRowWriter(job, rows)
+    reader = job.tiles(range(first, rows[-1] + 1), device)
+    blend = job.options.stage("merger")(job.map_grid, planes=job.products.planes, device=device)
+    writer = job.options.stage("writer")(job, rows)
 
     def predict(batch: TileBatch) -> Tensor | None:
         if batch.inputs is None or batch.valid is None:

@@ -18,8 +18,7 @@ from geomm.inference.objects.tiles import tile_candidates
 from geomm.inference.objects.views import Detect
 from geomm.inference.scene_job import SceneJob
 from geomm.inference.stream import stream
-from geomm.inference.tiles import RasterTiles, Tile, TileBatch
-from geomm.io.raster import RasterReader
+from geomm.inference.tiles import Tile, TileBatch
 from geomm.structures import Objects
 
 #: Batches that may wait: with masks they are large.
@@ -51,14 +50,7 @@ class ObjectJob(SceneJob):
 
     def compute(self, rows: Sequence[int], model: Detect, device: torch.device, done: Done | None) -> None:
         """Find the objects of consecutive rows of tiles, and keep those of each row."""
-        reader = RasterTiles(
-            RasterReader(self.scene),
-            self.grid,
-            bands=self.spec.bands,
-            batch_size=self.batch_size,
-            rows=rows,
-            pin=device.type == "cuda",
-        )
+        reader = self.tiles(rows, device)
         collected: list[Candidates] = []
 
         def predict(batch: TileBatch) -> list[Objects]:

@@ -177,7 +177,7 @@ class _Finder(ScenePredictor[list[Objects]]):
     def find(self, scene: str, work: Path, source: int = 0) -> ObjectJob:
         """Find what a scene's tiles show; return the job, which has it in its folder."""
         check_scene(read_info(scene), self.spec)
-        place = (scene, self.spec, *self.tiling, self.batch_size, work)
+        place = (scene, self.spec, *self.tiling, self.batch_size, work, self.options.reader)
         job = ObjectJob(*place, self.options, source)
         with reused_memory(self.device):
             self.complete(job)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from geomm.errors import ConfigError, Problem
-from geomm.inference.options import RasterOptions
+from geomm.inference.options import MapOptions
 
 
 @dataclass(frozen=True)
-class TabularOptions(RasterOptions):
+class TabularOptions(MapOptions):
     """What is predicted for rows and pixels; see configs/inference/tabular.yaml for what each is for."""
 
     format: str = "auto"

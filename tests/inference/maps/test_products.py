@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geomm.errors import DataError
-from geomm.inference import RasterOptions, ValueMap, predict_rasters
+from geomm.inference import MapOptions, ValueMap, predict_rasters
 from geomm.inference.maps.products import best_class, class_nodata, to_dtype, value_nodata
 from tests.inference.conftest import noise, write_scene
 
@@ -71,7 +71,7 @@ def test_a_finer_map_of_a_pointwise_model_is_each_pixel_repeated(
     pixels[np.random.default_rng(seed).random(pixels.shape) < 0.2] = 0
     scene = write_scene(folder / "s.tif", pixels, nodata=0)
     overlap = min(int(tile * share), tile - 1)
-    options = RasterOptions(
+    options = MapOptions(
         tile_px=tile, overlap_px=overlap, margin_px=int(overlap // 2 * margin), device="cpu", on_error="raise"
     )
 
