@@ -213,7 +213,9 @@ class _Layer:
         import shapely
 
         if homes is not None:
-            return np.where(homes == number, shapes, None)
+            own = shapes.copy()
+            own[homes != number] = None
+            return own
         info = self.scenes[number]
         there = to_crs(shapes, self.crs, info.georeference.crs, f"{self.path} and {info.path}")
         return to_pixels(shapely.force_2d(there), info)
