@@ -40,6 +40,17 @@ WIRED = frozenset(
         "upscale_factor",
     }
 )
+#: Keys of a part's config that geomm reads itself, beside the arguments of its type: of any part, of a head
+#: over maps, of a detector, of a network that enlarges.
+PART_KEYS = ("type", "tasks")
+HEAD_KEYS = (*PART_KEYS, "stages", "output_stride")
+DETECTOR_KEYS = (
+    *(*PART_KEYS, "config", "strides", "object_px"),
+    *("score_threshold", "max_objects", "nms_iou", "checkpoint"),
+)
+ENLARGER_KEYS = (*PART_KEYS, "scale", "residual", "multiple_px", "checkpoint", "adversarial")
+#: All of them, with a backbone's and a loss's.
+OWN_KEYS = frozenset({*HEAD_KEYS, *DETECTOR_KEYS, *ENLARGER_KEYS, "name", "share"})
 
 
 def installed_plugins() -> tuple[str, ...]:

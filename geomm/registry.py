@@ -122,7 +122,8 @@ def get(registry: Registry, name: str) -> type:
         known = registry.parent.children.get(scope, registry) if registry.parent else registry
         prefix = f"{scope}." if known is not registry else ""
         names = [f"{prefix}{key}" for key in known.module_dict]
-        raise ConfigError(f"unknown {registry.name} {name!r}; {did_you_mean(name, names)}")
+        kind = registry.name.removeprefix("geomm_")
+        raise ConfigError(f"unknown {kind} {name!r}; {did_you_mean(name, names)}")
     return found  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from geomm.config.check import iter_typed
 from geomm.errors import ConfigError, Problem, did_you_mean
-from geomm.plugins import WIRED
+from geomm.plugins import OWN_KEYS, WIRED
 from geomm.registry import DATASETS, HOOKS, METRICS, MODELS, TASKS, TRANSFORMS, get
 
 #: Where in the config a type is looked up in which registry; the first prefix that fits counts.
@@ -25,27 +25,6 @@ _REGISTRIES = {
     "loss": MODELS,
     "hooks.": HOOKS,
 }
-#: Keys that geomm itself reads beside a type's own arguments.
-_OURS = {
-    "type",
-    "tasks",
-    "name",
-    "stages",
-    "output_stride",
-    "share",
-    "scale",
-    "residual",
-    "multiple_px",
-    "checkpoint",
-    "adversarial",
-    "config",
-    "strides",
-    "object_px",
-    "score_threshold",
-    "max_objects",
-    "nms_iou",
-}
-
 #: Keys that mmcv reads from a layer's config beside the layer's arguments, by what the config is called.
 _LAYER_KEYS = {"norm_cfg": {"requires_grad"}}
 
@@ -113,7 +92,7 @@ def signature_problems(path: str, cls: type, node: Mapping[str, Any]) -> Iterato
     """Yield the arguments of ``node`` that ``cls`` does not take, and those it lacks."""
     allowed, required, open_ended = constructor_arguments(cls)
     open_ended = open_ended or bool(getattr(getattr(cls, "extends", None), "open_ended", False))
-    given = {str(key) for key in node} - _OURS - _LAYER_KEYS.get(path.rpartition(".")[2], set())
+    given = {str(key) for key in node} - OWN_KEYS - _LAYER_KEYS.get(path.rpartition(".")[2], set())
     if not open_ended:
         for name in sorted(given - allowed):
             options = allowed - WIRED

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from geomm.errors import ConfigError, GeommError, did_you_mean
+from geomm.plugins import PART_KEYS
 from geomm.registry import HEADS, MODELS, get
 
 T = TypeVar("T", bound=type)
@@ -143,7 +144,7 @@ def build_external(cfg: Mapping[str, Any], spec: Any) -> Any:
     cls: Any = get(MODELS, str(cfg["type"]))
     extension: Extension = cls.extends
     taken = inspect.signature(cls).parameters
-    options = {key: value for key, value in cfg.items() if key not in ("type", "tasks")}
+    options = {key: value for key, value in cfg.items() if key not in PART_KEYS}
     options = {key: v for key, v in options.items() if key in taken or key not in extension.options}
     wired = {"spec": spec}
     for key in ("in_channels", "num_classes"):

@@ -18,6 +18,7 @@ from torch import nn
 from geomm.errors import ConfigError
 from geomm.models.external import build_external, is_external
 from geomm.models.frameworks import FRAMEWORKS
+from geomm.plugins import HEAD_KEYS
 from geomm.registry import BACKBONES, MODELS, get
 
 _LOG = logging.getLogger("geomm")
@@ -122,7 +123,7 @@ def build_head(cfg: Mapping[str, Any], *, features: Sequence[FeatureInfo], num_c
     Returns:
       A module whose forward takes the backbone's maps and returns (B, num_classes, h, w).
     """
-    options = {k: v for k, v in cfg.items() if k not in ("type", "tasks", "stages", "output_stride")}
+    options = {k: v for k, v in cfg.items() if k not in HEAD_KEYS}
     name = str(cfg["type"])
     cls = get(MODELS, name)
     if cls.__module__.partition(".")[0] != "mmseg":

@@ -213,8 +213,8 @@ class _Layer:
         import shapely
 
         if homes is not None:
-            own = np.full(len(shapes), None, object)
-            own[homes == number] = shapes[homes == number]
+            own = shapes.copy()
+            own[homes != number] = None
             return own
         info = self.scenes[number]
         there = to_crs(shapes, self.crs, info.georeference.crs, f"{self.path} and {info.path}")

@@ -17,11 +17,9 @@ from geomm.models.preprocessor import PairPreprocessor
 from geomm.models.weights import load_weights, read_weights, report_loaded
 from geomm.models.whole_batch import own_share
 from geomm.models.wiring import initialise
+from geomm.plugins import ENLARGER_KEYS
 from geomm.registry import MODELS, get
 from geomm.structures import RasterSpec
-
-#: Keys of a head's config that are not its network's.
-_OURS = ("type", "tasks", "scale", "residual", "multiple_px", "checkpoint", "adversarial")
 
 
 @MODELS.register_module()
@@ -131,7 +129,7 @@ def build_network(head: Mapping[str, Any], *, bands: int, scale: int) -> nn.Modu
       ConfigError: the network does not have this scale.
     """
     cls: Any = get(MODELS, str(head["type"]))
-    options = {key: value for key, value in head.items() if key not in _OURS}
+    options = {key: value for key, value in head.items() if key not in ENLARGER_KEYS}
     native = 4 if scale == 3 and cls.__name__ == "RRDBNet" else scale
     options |= _wiring(cls, options, bands, native)
     try:

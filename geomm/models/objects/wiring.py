@@ -22,20 +22,10 @@ from geomm.models.frameworks import load_framework
 from geomm.models.objects.anchors import fill_anchors, object_range
 from geomm.models.objects.pyramid import Pyramid
 from geomm.models.wiring import FeatureInfo, initialise
+from geomm.plugins import DETECTOR_KEYS
 
 _LOG = logging.getLogger("geomm")
 
-#: Keys of a head's config that are not its detector's.
-OURS = (
-    "tasks",
-    "config",
-    "strides",
-    "object_px",
-    "score_threshold",
-    "max_objects",
-    "nms_iou",
-    "checkpoint",
-)
 #: Strides that a detector's neck asks for by the number of its inputs, in mmdet's own configs.
 _STRIDES = {1: (32,), 2: (8, 16), 3: (8, 16, 32), 4: (4, 8, 16, 32)}
 #: Parts of a detector that hold its own sub-detectors.
@@ -112,11 +102,10 @@ class _Given(nn.Module):
 def _plain_config(head: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of the detector's own config: a published one, changed by what the head gives."""
     cfg = _published(str(head["config"])) if head.get("config") else {}
-    given = {key: copy.deepcopy(value) for key, value in head.items() if key not in OURS}
-    kind = str(given.pop("type"))
+    given = {key: copy.deepcopy(value) for key, value in head.items() if key not in DETECTOR_KEYS}
     given = {key: value for key, value in given.items() if value != {}}
     cfg = dict(_merged(cfg, given))
-    cfg["type"] = kind.removeprefix("mmdet.")
+    cfg["type"] = str(head["type"]).removeprefix("mmdet.")
     return cfg
 
 

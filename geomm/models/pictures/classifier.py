@@ -17,6 +17,7 @@ from geomm.models.losses import WeightedLosses, build_losses
 from geomm.models.padding import pad_to, sizes_of
 from geomm.models.preprocessor import RasterPreprocessor
 from geomm.models.wiring import FeatureInfo, build_head, build_parts, initialise
+from geomm.plugins import PART_KEYS
 from geomm.registry import MODELS, get
 from geomm.structures import ClassificationSpec
 
@@ -139,7 +140,7 @@ def build_label_head(
     cls = get(MODELS, name)
     if cls.__module__.partition(".")[0] != "mmpretrain":
         return build_head(cfg, features=features, num_classes=num_classes)
-    options = {key: value for key, value in cfg.items() if key not in ("type", "tasks")}
+    options = {key: value for key, value in cfg.items() if key not in PART_KEYS}
     taken = inspect.signature(cls).parameters
     if "in_channels" not in taken or "num_classes" not in taken:
         raise ConfigError(
