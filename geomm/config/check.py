@@ -69,7 +69,7 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
             return _check_detected(root, detected_dataset(parsed, base), plugins, problems)
         additions = _apply(base, values, problems)
         # Hydra's word for a group of which nothing is wanted.
-        additions |= {str(item.input_line): f"~{_key(item)}" for item in chosen if item.value() is None}
+        additions |= {str(item.input_line): (f"~{_key(item)}",) for item in chosen if item.value() is None}
         # What a wrong name brings with it (its own missing values) is not a mistake of its own.
         if not any(problem.path in groups.names for problem in problems):
             problems += _missing(base)
@@ -79,7 +79,7 @@ def check(root: str, overrides: Sequence[str], plugins: Sequence[str] = ()) -> C
         if root == "infer" and any(problem.path == "model" for problem in problems):
             # Which options there are, the model says.
             problems = [problem for problem in problems if not problem.path.startswith("inference.")]
-        final = tuple(additions.get(text, text) for text in overrides)
+        final = tuple(part for text in overrides for part in additions.get(text, (text,)))
     return Checked(tuple(_unique(problems)), final)
 
 
@@ -108,7 +108,9 @@ def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
                 problems.append(Problem(text, "expected name=value, such as head=unet"))
             else:
                 reason = str(error).splitlines()[-1].strip()
-                problems.append(Problem(text, f"cannot be read ({reason}); put quotes around it"))
+                name, _, value = text.partition("=")
+                quoted = f"\"{name}='{value}'\""
+                problems.append(Problem(text, f"cannot be read ({reason}); quote the value too: {quoted}"))
     return parsed, problems
 
 
@@ -242,9 +244,11 @@ def _compose_named(
         return None
 
 
-def _apply(base: DictConfig, values: Sequence[Override], problems: list[Problem]) -> dict[str, str]:
+def _apply(
+    base: DictConfig, values: Sequence[Override], problems: list[Problem]
+) -> dict[str, tuple[str, ...]]:
     """Put the values into ``base``, noting unknown keys; return the rewritten overrides."""
-    additions: dict[str, str] = {}
+    additions: dict[str, tuple[str, ...]] = {}
     for override in values:
         key = _key(override)
         if key.startswith("hydra."):
@@ -257,7 +261,9 @@ def _apply(base: DictConfig, values: Sequence[Override], problems: list[Problem]
                 continue
             opens = opens or _fills_open_mapping(base, key, override)
             if opens and override.input_line is not None:
-                additions[override.input_line] = f"++{override.input_line}"
+                additions[override.input_line] = (f"++{override.input_line}",)
+            if _replaces(base, key, override) and override.input_line is not None:
+                additions[override.input_line] = (f"~{key}", f"+{override.input_line}")
         for value in _choices(override)[:1]:
             problem = _put(base, key, value)
             problems += [problem] if problem is not None else []
@@ -311,6 +317,12 @@ def _fills_open_mapping(base: DictConfig, key: str, override: Override) -> bool:
     node = OmegaConf.select(base, key, throw_on_missing=False)
     given = isinstance(override.value(), dict) if not override.is_sweep_override() else False
     return given and isinstance(node, DictConfig) and _is_open(node, root=False)
+
+
+def _replaces(base: DictConfig, key: str, override: Override) -> bool:
+    """Whether a mapping of classes is given where classes are: Hydra would add the old ones, or refuse."""
+    given = not override.is_sweep_override() and isinstance(override.value(), dict)
+    return given and key == "dataset.classes" and OmegaConf.is_config(OmegaConf.select(base, key))
 
 
 def _is_open(node: DictConfig, *, root: bool) -> bool:

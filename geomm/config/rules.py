@@ -108,9 +108,11 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.block_m": Number(0, above=True, optional=True),
         "dataset.block_points": Number(16, whole=True),
         "dataset.blocks_per_epoch": Number(1, whole=True, words=("auto",)),
+        "dataset.split.block_px": Number(1, whole=True, words=("auto",), optional=True),
         "dataset.split.block_m": Number(0, words=("auto",), above=True, optional=True),
         "dataset.window_px": Number(1, 16384, whole=True, optional=True),
         "dataset.windows_per_epoch": Number(1, whole=True, words=("auto",)),
+        "dataset.all_touched": Flag(),
         "dataset.balance": Number(0, 1),
         "dataset.background": Choice(("auto", True, False)),
         "dataset.on_error": Choice(("raise", "skip")),
@@ -128,6 +130,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "dataset.transform": Choice(("none", "log", "log1p", "sqrt")),
         "dataset.raster_resampling": Choice(("nearest", "bilinear")),
         "dataset.folds": Number(2, 1000, whole=True, optional=True),
+        "dataset.fold": Number(0, 999, whole=True, optional=True),
         "dataset.h3": Number(0, 15, whole=True, optional=True),
         "dataset.most_categories": Number(1, whole=True),
         "dataset.text_limit": Number(1, whole=True),
@@ -226,6 +229,10 @@ PATHS: dict[str, tuple[str, ...]] = {
         "head.checkpoint",
         "dataset.val_images",
         "dataset.val_labels",
+        "dataset.test_images",
+        "dataset.test_labels",
+        "dataset.rasters",
+        "dataset.distances",
         "dataset.root",
         "dataset.annotations",
         "dataset.path",
@@ -241,6 +248,8 @@ PATHS: dict[str, tuple[str, ...]] = {
         "inference.boundary",
         "inference.footprints",
         "inference.features",
+        "inference.rasters",
+        "inference.distances",
     ),
     "leaderboard": ("runs",),
     "package": ("model",),
@@ -280,7 +289,8 @@ def _select(cfg: DictConfig, path: str) -> tuple[bool, Any]:
 
 def _path_problems(path: str, value: Any) -> list[Problem]:
     problems = []
-    for item in value if isinstance(value, list) else [value]:
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    for item in items:
         if not isinstance(item, str) or is_connection(item):
             continue
         if glob.has_magic(item) and not Path(item).exists():
@@ -421,9 +431,13 @@ def _split_problems(cfg: DictConfig) -> list[Problem]:
 
 
 def _table_problems(cfg: DictConfig) -> list[Problem]:
-    """A table that is neither a sample nor given a path."""
+    """A table that is neither a sample nor given a path, or a fold that there is not."""
     if _select(cfg, "dataset.type")[1] != "Table":
         return []
+    fold, folds = (_select(cfg, f"dataset.{name}")[1] for name in ("fold", "folds"))
+    if isinstance(fold, int) and not (isinstance(folds, int) and fold < folds):
+        span = "dataset.folds to say of how many" if folds is None else f"0 to {folds - 1}"
+        return [Problem("dataset.fold", f"found {fold}, expected {span}")]
     if _select(cfg, "dataset.sample")[1] is not None or _select(cfg, "dataset.path")[1] is not None:
         return []
     return [

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from geomm.io.raster_info import RasterInfo
+from geomm.io.vector import to_map
 
 #: Projections that are no measure of areas: a Web Mercator's square metre at 60° N is a quarter of one.
 #: Parallels and meridians are straight in all of them.
@@ -36,6 +40,17 @@ def ground_of(crs: str | None) -> Plane | Graticule:
     if any(name in method for name in _STRETCHED) and not any(name in method for name in _TURNED):
         return Cylinder(reference)
     return Plane(unit)
+
+
+def pixel_edge_m(scene: RasterInfo, outline: Any) -> float:
+    """Return metres of a pixel's edge, the mean of both axes, at a geometry in pixels; 1 without a CRS."""
+    crs = scene.georeference.crs
+    if crs is None:
+        return 1.0
+    here = to_map(np.array([outline], dtype=object), scene)
+    x, y = ground_of(crs).metres_per_unit(here)[0]
+    a, b, _, d, e, _ = scene.georeference.transform
+    return (math.hypot(a * x, d * y) + math.hypot(b * x, e * y)) / 2
 
 
 class Plane:

@@ -118,6 +118,31 @@ def test_every_choice_of_a_sweep_is_checked():
     assert message.startswith("head.dropout: unknown key 'dropout' in head; did you mean 'dropout_ratio'?")
 
 
+@pytest.mark.parametrize("experiment", ["swimming_pools", "buildings_and_trees", "house_prices"])
+def test_classes_that_are_given_are_all_there_are(experiment):
+    checked = check("train", [f"experiment={experiment}", "dataset.classes={1: one, 7: two}"])
+    if experiment == "house_prices":
+        assert "unknown key 'classes'" in str(checked.problems[0])
+        return
+    assert checked.problems == ()
+    with hydra_session():
+        assert compose("train", checked.overrides).dataset.classes == {1: "one", 7: "two"}
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["dataset.fold=7", "dataset.folds=3"], "dataset.fold: found 7, expected 0 to 2"),
+        (["dataset.fold=1"], "dataset.fold: found 1, expected dataset.folds to say of how many"),
+        (["dataset.distances={road: nowhere.gpkg}"], "dataset.distances: 'nowhere.gpkg' does not exist"),
+        (["dataset.rasters=nowhere/*.tif"], "dataset.rasters: no file matches 'nowhere/*.tif'"),
+    ],
+)
+def test_folds_and_files_of_tables(given, said):
+    (message,) = messages("experiment=house_prices", *given, given=[])
+    assert message.startswith(said)
+
+
 def test_mappings_of_parts_take_new_ones():
     checked = check("train", [*GIVEN, "task.augment.noise={type: GaussianNoise}"])
     assert checked.problems == ()

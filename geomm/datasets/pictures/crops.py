@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from geomm.io.ground_sizes import pixel_edge_m
 from geomm.io.photos import check_whole, read_tags, upright
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
@@ -63,11 +64,11 @@ def around(outline: Any, scene: RasterInfo, *, margin: float, margin_m: float | 
       outline: shapely geometry in pixels of the scene.
       scene: its pixel size counts.
       margin: ground shown around it, a share of its longer side, or
-      margin_m: the same in units of the scene's CRS (pixels of an image without one).
+      margin_m: the same in metres on the ground (pixels of an image without a CRS).
     """
     left, top, right, bottom = outline.bounds
     longer = max(right - left, bottom - top)
-    beside = longer * margin if margin_m is None else margin_m / (scene.gsd or 1.0)
+    beside = longer * margin if margin_m is None else margin_m / pixel_edge_m(scene, outline)
     edge = max(math.ceil(longer + 2 * beside), 4)
     return PixelWindow(
         math.floor((left + right - edge) / 2 + 0.5), math.floor((top + bottom - edge) / 2 + 0.5), edge, edge

@@ -1,5 +1,7 @@
 """Crops show what they should, wherever and at whatever size; oversampling evens classes out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from geomm.datasets.pictures.crops import Crop, CropDataset, around, oversampled, read_crop, whole_image
 from geomm.io.raster_info import read_info
-from geomm.structures import PixelWindow
+from geomm.structures import Georeference, PixelWindow
 from geomm.transforms.compose import Compose
 from tests.datasets.drawn import ORIGIN, write
 
@@ -59,7 +61,16 @@ def test_the_square_holds_the_feature_and_its_margin(ramp, left, top, width, hei
 
 def test_a_margin_in_map_units(ramp):
     outline = shapely.Point(20, 20)
-    assert around(outline, read_info(ramp), margin=0.5, margin_m=10.0).width == 10  # 2 m a pixel
+    info = read_info(ramp)
+    assert around(outline, info, margin=0.5, margin_m=10.0).width == 10  # 2 m a pixel
+    # At 60° north a degree along the parallel is 55.8 km, one along the meridian 111.4 km.
+    place = Georeference("EPSG:4326", (2e-5, 0, 10, 0, -1e-5, 60))
+    degrees = replace(info, georeference=place)
+    assert around(outline, degrees, margin=0.5, margin_m=11.14).width == 20
+    assert (
+        around(outline, replace(info, georeference=replace(place, crs=None)), margin=0.5, margin_m=10.0).width
+        == 20
+    )
 
 
 def test_blackout_hides_what_is_outside(ramp):
