@@ -23,7 +23,7 @@ _HOLDS = {"png": (("uint8", "uint16"), (1, 3)), "jpeg": (("uint8",), (1, 3))}
 
 
 def check_holds(image_format: str, dtype: str, bands: int) -> None:
-    """Check that a format can hold the scenes' pixels.
+    """Check that a format can hold a raster's pixels.
 
     Raises:
       DataError: it cannot.

@@ -69,6 +69,8 @@ def _export_images(dataset: Mapping[str, Any], folder: Path, options: ChipOption
         source = open_source(dataset, options, Path(cache))
     dtype = str(np.result_type(*(info.dtype for info in source.scenes)))
     check_holds(options.image_format, dtype, len(source.bands))
+    for info in source.seconds:
+        check_holds(options.image_format, info.dtype, len(info.image_bands))
     for info in (*source.scenes, *source.seconds):
         check_nodata(options.nodata, info)
     chip_format = CHIP_FORMATS[options.format](source, options)

@@ -205,6 +205,13 @@ def test_each_raster_of_a_pair_keeps_its_own_nodata(tmp_path, nodata):
             np.testing.assert_array_equal(file.read(), pixels)
 
 
+def test_a_format_must_hold_the_second_raster_of_a_pair_too(tmp_path):
+    pixels = np.ones((1, 32, 32), np.uint8)
+    files = pair(tmp_path, pixels, pixels.astype(np.float32), (None, None))
+    with pytest.raises(DataError, match=r"image_format=png holds .* the scenes have 1 of float32"):
+        run(files, tmp_path / "c", "Export_Tiles", image_format="png")
+
+
 @pytest.mark.parametrize("nodata", [-9999, 0.5, np.nan])
 def test_a_nodata_value_that_a_raster_cannot_have_is_named(tmp_path, nodata):
     pixels = np.ones((1, 32, 32), np.float32)
