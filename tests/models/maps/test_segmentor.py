@@ -215,7 +215,9 @@ def test_a_sample_is_predicted_alike_alone_and_in_a_batch(unet):
     inputs, _ = make_batch(count=3)
     valid = torch.ones(3, 64, 64, dtype=torch.bool)
     together = unet.predict_scores(inputs, valid)
-    torch.testing.assert_close(unet.predict_scores(inputs[1:2], valid[1:2]), together[1:2])
+    alone = unet.predict_scores(inputs[1:2], valid[1:2])
+    # Sums are in another order for another batch, on some processors more than on others.
+    torch.testing.assert_close(alone, together[1:2], atol=3e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.float64])
