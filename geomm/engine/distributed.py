@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from geomm.errors import ConfigError, DataError, GeommError, Problem
 from geomm.models.whole_batch import summed
 
 T = TypeVar("T")
+_MOMENT_S = 0.3
 #: The first process scans scenes and draws figures while the others wait.
 _PATIENCE = datetime.timedelta(hours=4)
 
@@ -46,8 +48,20 @@ def joined(device: torch.device) -> Iterator[None]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield
+        dist.barrier()
     finally:
-        dist.destroy_process_group()
+        leave()
+
+
+def leave() -> None:
+    """Leave the group of processes that ``torch.distributed`` knows.
+
+    Gloo's threads drop the tensors of a collective a moment after it is done, for which they need the
+    interpreter. The end of the group waits for them and holds the interpreter meanwhile (torch 2.11), so that
+    neither would go on: they are given that moment before.
+    """
+    time.sleep(_MOMENT_S)
+    dist.destroy_process_group()
 
 
 def agreed(value: T) -> T:

@@ -10,7 +10,14 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import nn
 
-from geomm.engine.distributed import MeansOverProcesses, SharedStatistics, agreed, in_turns, share_of
+from geomm.engine.distributed import (
+    MeansOverProcesses,
+    SharedStatistics,
+    agreed,
+    in_turns,
+    leave,
+    share_of,
+)
 from geomm.errors import ConfigError
 from geomm.models.losses import CrossEntropyLoss, DiceLoss, FocalLoss
 from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
@@ -74,7 +81,8 @@ def half(rank, folder):
     with pytest.raises(ConfigError, match=r"found 3, expected a multiple of the 2 processes, such as 2"):
         share_of(3)
     torch.save((state(model.module), losses, said, made, share_of(6)), folder / f"half_{rank}.pth")
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    leave()
 
 
 def test_halves_of_a_batch_teach_as_the_whole(tmp_path):

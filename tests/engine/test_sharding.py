@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from geomm.engine.batch_size import foreseen
+from geomm.engine.distributed import leave
 from geomm.engine.sharding import ShardedModel, divide, find_units
 from geomm.errors import GeommError
 from tests.engine.test_distributed import tool, weights
@@ -129,7 +130,8 @@ def share(rank, folder):
         },
         folder / f"share_{rank}.pth",
     )
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    leave()
 
 
 def precision(batch):
