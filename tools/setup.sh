@@ -68,7 +68,7 @@ say "installing the pinned packages (about 3 minutes the first time)"
 .venv/bin/python -m pip uninstall --quiet --yes opencv-python >/dev/null 2>&1 || true
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 # Everything is imported once, so that what is wrong shows here, and so that Python keeps the byte code of just what
-# is used: without it every command would take twenty seconds longer, where PYTHONDONTWRITEBYTECODE is set for good.
+# is used: without it commands would take up to twenty seconds longer, where PYTHONDONTWRITEBYTECODE is set for good.
 say "importing everything once"
 PYTHONDONTWRITEBYTECODE='' .venv/bin/python tools/import_all.py || {
   say "the environment does not import; remove .venv and run make setup again"; exit 1; }
