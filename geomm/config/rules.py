@@ -103,6 +103,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "head.scale": Number(2, 8, whole=True),
         "head.residual": Flag(),
         "task.neighbours": Choice(("auto", "workers", "device")),
+        "head.members": Number(1, 1024, whole=True, words=("auto",)),
         "head.sampling": Choice(("random", "farthest")),
         "head.dropout": Number(0, 1),
         "dataset.block_m": Number(0, above=True, optional=True),

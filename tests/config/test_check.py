@@ -133,6 +133,7 @@ def test_classes_that_are_given_are_all_there_are(experiment):
     "given, said",
     [
         (["dataset.fold=7", "dataset.folds=3"], "dataset.fold: found 7, expected 0 to 2"),
+        (["head.members=0"], "head.members: found 0, expected a whole number from 1 to 1024, or auto"),
         (["dataset.fold=1"], "dataset.fold: found 1, expected dataset.folds to say of how many"),
         (["dataset.distances={road: nowhere.gpkg}"], "dataset.distances: 'nowhere.gpkg' does not exist"),
         (["dataset.rasters=nowhere/*.tif"], "dataset.rasters: no file matches 'nowhere/*.tif'"),
