@@ -84,6 +84,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "schedule.accumulate": Number(1, whole=True),
         "schedule.patience": Number(1, whole=True, optional=True),
         "schedule.val_interval": Number(1, whole=True),
+        "schedule.refit": Choice(("auto", True, False)),
         "runtime.workers": Number(0, 256, whole=True, words=("auto",)),
         "runtime.threads": Number(1, 1024, whole=True, optional=True),
         "runtime.amp": Choice(("auto", "fp16", "bf16", False)),  # YAML reads off as false
@@ -467,6 +468,15 @@ def _shard_problems(cfg: DictConfig) -> list[Problem]:
     return problems
 
 
+def _refit_problems(cfg: DictConfig) -> list[Problem]:
+    """To train again on the validation samples too is asked of a task that cannot."""
+    task = str(_select(cfg, "task.type")[1])
+    if _select(cfg, "schedule.refit")[1] is not True or task == "Tabular":
+        return []
+    message = f"true is for task=tabular, found task.type {task}; leave it at auto, or false"
+    return [Problem("schedule.refit", message)]
+
+
 def _output_problems(cfg: DictConfig) -> list[Problem]:
     """An export without a folder for it."""
     if _select(cfg, "command")[1] != "export" or _select(cfg, "output")[1] is not None:
@@ -509,6 +519,7 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
         _text_problems,
         _table_problems,
         _shard_problems,
+        _refit_problems,
     ),
     "package": (_output_problems,),
     "export_chips": (_class_problems, _source_problems, _chip_format_problems),

@@ -45,7 +45,7 @@ class AtOnceRunner:
         """There is one epoch, and it is the best."""
         return {"score": None, "epoch": self.epoch, "waited": 0}
 
-    def load_best(self) -> None:
+    def load_best(self, name: str = "") -> None:
         """Do nothing: there is nothing to choose from."""
 
     def evaluate(self, loader: DataLoader[Any], metrics: Sequence[BaseMetric]) -> dict[str, float]:

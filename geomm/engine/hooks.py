@@ -95,8 +95,8 @@ class EpochCheckpointHook(Hook):
 
     def after_train_epoch(self, runner: Runner) -> None:
         # Epochs without validation are saved too; the loop counts this epoch as done right after.
-        interval = runner.train_loop.val_interval
-        if (runner.epoch + 1) % interval:
+        validates = runner.val_loop is not None and not (runner.epoch + 1) % runner.train_loop.val_interval
+        if not validates:
             save_checkpoint(runner, LAST, epoch=runner.epoch + 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ METRICS_FILE = "metrics.json"
 FAILURE_FILE = "failed.json"
 PACKAGE_FILE = "model.dlpk"
 LAST, BEST = "last.pth", "best.pth"
+#: Where a run trains again on the validation samples too.
+REFIT = "refit"
 #: What says how a run is carried out, not what it is.
 _HOW = ("work_dir", "resume", "runtime", "tracking")
 
@@ -71,6 +74,7 @@ def forget_run(folder: Path) -> None:
     """Remove what an earlier run came to, so that none of it is taken for the next one's."""
     for name in (METRICS_FILE, FAILURE_FILE, PACKAGE_FILE, LAST, BEST):
         (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / REFIT, ignore_errors=True)
 
 
 def record_failure(work_dir: str | Path, reason: str) -> None:

@@ -142,9 +142,13 @@ class TrainingRunner(Runner):
         hook = next(hook for hook in self.hooks if isinstance(hook, EpochCheckpointHook))
         return hook.state(self)
 
-    def load_best(self) -> None:
-        """Load the best checkpoint's weights, where one was saved; the model is whole from then on."""
-        file = Path(self.work_dir) / BEST
+    def load_best(self, name: str = BEST) -> None:
+        """Load the best checkpoint's weights, where one was saved; the model is whole from then on.
+
+        Args:
+          name: of the checkpoint; ``last.pth`` of a run that was not validated.
+        """
+        file = Path(self.work_dir) / name
         saved = agreed(file.is_file())
         if self.shard:
             if not saved:
@@ -197,10 +201,13 @@ def make_runner(
     task: Task,
     device: torch.device,
     train_loader: DataLoader[Any],
-    val_loader: DataLoader[Any],
+    val_loader: DataLoader[Any] | None,
     metrics: list[BaseMetric],
 ) -> TrainingRunner:
-    """Build the Runner of a run: loops, optimizer, schedule, hooks, trackers, resume."""
+    """Build the Runner of a run: loops, optimizer, schedule, hooks, trackers, resume.
+
+    Without a ``val_loader`` nothing is validated, and training ends with its last epoch.
+    """
     folder = Path(config["work_dir"])
     last = folder / LAST
     resume = agreed(bool(config["resume"]) and last.is_file())
@@ -210,8 +217,7 @@ def make_runner(
     TrainingRunner.device = device
     TrainingRunner.shard = bool(config["runtime"]["shard"]) and is_distributed()
     TrainingRunner.dtype = getattr(torch, wrapper["dtype"]) if "dtype" in wrapper else None
-    validates = len(val_loader.dataset) > 0  # type: ignore[arg-type]
-    if not validates:
+    if val_loader is not None and not len(val_loader.dataset):  # type: ignore[arg-type]
         raise GeommError(
             "there are no validation samples; raise dataset.split.val or name dataset.val_images"
         )
@@ -220,13 +226,13 @@ def make_runner(
         work_dir=str(folder),
         train_dataloader=train_loader,
         val_dataloader=val_loader,
-        val_evaluator=Evaluator([collected(metric) for metric in metrics]),
+        val_evaluator=None if val_loader is None else Evaluator([collected(metric) for metric in metrics]),
         train_cfg={
             "type": "EpochBasedTrainLoop",
             "max_epochs": schedule["epochs"],
             "val_interval": schedule["val_interval"],
         },
-        val_cfg={"type": "ValLoop"},
+        val_cfg=None if val_loader is None else {"type": "ValLoop"},
         optim_wrapper=wrapper,
         param_scheduler=_param_scheduler(schedule, len(train_loader)),
         default_hooks=_default_hooks(),

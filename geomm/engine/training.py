@@ -22,7 +22,7 @@ from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import beside_text, run_rounds, scores_text
-from geomm.engine.run_folder import LAST, METRICS_FILE, forget_run, write_config
+from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT, forget_run, write_config
 from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
@@ -143,7 +143,8 @@ class TrainingRun:
         begin(self.folder, self.config, self.model)
         runner = self.make_runner()
         interrupted = runner.train_interruptibly()
-        metrics = self.finish(runner, time.monotonic() - started, interrupted)
+        again = self.trains_again and not interrupted
+        metrics = self.finish(runner, time.monotonic() - started, interrupted, refit=again)
         gathered(None)  # none leaves before the package is written
         package = self.folder / "model.dlpk"
         if interrupted:
@@ -243,12 +244,15 @@ class TrainingRun:
         return finding
 
     def _loader(self, split: str, *, in_process: bool = False) -> Any:
+        return self._loader_of(self.source.split(split), shuffle=split == "train", in_process=in_process)
+
+    def _loader_of(self, samples: Any, *, shuffle: bool, in_process: bool = False) -> Any:
         return build_loader(
-            self.source.split(split),
+            samples,
             batch_size=share_of(self.schedule["batch_size"]),
             workers=0 if in_process else self.runtime["workers"],
             collate=self.task.collate,
-            shuffle=split == "train",
+            shuffle=shuffle,
             seed=self.config["seed"],
             device=self.device,
         )
@@ -270,13 +274,86 @@ class TrainingRun:
             metrics=self.task.metrics(self.spec),
         )
 
+    @property
+    def trains_again(self) -> bool:
+        """Whether the model that is kept learns from the validation samples too, as ``schedule.refit`` says.
+
+        Raises:
+          ConfigError: it was asked for, and the source cannot join these samples.
+        """
+        wanted = self.schedule["refit"]
+        possible = hasattr(self.source, "known")
+        if wanted is True and not possible:
+            raise ConfigError(
+                f"schedule.refit: {type(self.source).__name__} has no method known(), which returns the "
+                "training and validation samples together; use false"
+            )
+        if not self.schedule["epochs"] or not possible or not len(self.source.split("val")):
+            return False
+        return self.task.refits(self.spec) if wanted == "auto" else bool(wanted)
+
+    def refit(self, epochs: int) -> TrainingRunner | AtOnceRunner:
+        """Train a model anew on the training and the validation samples, and let it be the run's.
+
+        What was held back to find the best number of epochs is learnt from too, for so many; nothing is
+        held back to judge it by.
+
+        Args:
+          epochs: how many were best; the learning rate's course is as long.
+
+        Raises:
+          KeyboardInterrupt: Ctrl-C; a resumed run goes on with it.
+        """
+        samples = self.source.known()
+        self.build_model()
+        if isinstance(self.model, FittedAtOnce):
+            _LOG.info("fitting again, to the samples of training and validation")
+            again: TrainingRunner | AtOnceRunner = AtOnceRunner(self.model, samples)
+        else:
+            _LOG.info(
+                "training again, for the best %d epochs, on all %d samples of training and validation",
+                *(epochs, len(samples)),
+            )
+            folder = self.folder / REFIT / f"{epochs}_epochs"
+            there = agreed((folder / LAST).is_file())
+            resume = self.config["resume"] and there
+            again = make_runner(
+                model=self.model,
+                config={**self.config, "work_dir": str(folder), "resume": resume, "tracking": None},
+                schedule={**self.schedule, "epochs": epochs, "patience": None},
+                task=self.task,
+                device=self.device,
+                train_loader=self._loader_of(samples, shuffle=True),
+                val_loader=None,
+                metrics=[],
+            )
+        if again.train_interruptibly():
+            _LOG.info("go on with resume=true work_dir=%s", self.folder)
+            raise KeyboardInterrupt
+        again.load_best(LAST)
+        return again
+
     def finish(
-        self, runner: TrainingRunner | AtOnceRunner, seconds: float, interrupted: bool
+        self,
+        runner: TrainingRunner | AtOnceRunner,
+        seconds: float,
+        interrupted: bool,
+        *,
+        refit: bool = False,
     ) -> dict[str, Any]:
-        """Load the best weights, evaluate, draw, and write metrics and the package."""
+        """Load the best weights, evaluate, draw, and write metrics and the package.
+
+        Args:
+          runner: that trained.
+          seconds: it took.
+          interrupted: whether it was ended early.
+          refit: whether a model that is trained on the validation samples too takes the place of this one,
+            which they judge; the test samples judge the one that is kept.
+        """
+        started = time.monotonic()
         runner.load_best()
         evaluations, results = {}, {}
-        for split in ("val", "test"):
+        for split in ("val",) if refit else ("val", "test"):
             if len(self.source.split(split)):
                 results[split], evaluations[split] = self.evaluate(runner, split)
         best = runner.best
@@ -287,6 +364,12 @@ class TrainingRun:
                 f"the validation metric {self.task.monitor!r} was never a number; "
                 "is the validation set labelled?"
             )
+        kept, held = runner, evaluations
+        if refit:
+            kept, held = self.refit(best["epoch"]), {}
+            if len(self.source.split("test")):
+                results["test"], held["test"] = self.evaluate(kept, "test")
+            seconds += time.monotonic() - started
         metrics = {
             "task": self.task.name,
             "monitor": {
@@ -296,6 +379,7 @@ class TrainingRun:
             },
             "best_epoch": best["epoch"],
             "epochs": runner.epoch,
+            **({"refit": {"epochs": kept.epoch, "samples": len(self.source.known())}} if refit else {}),
             "interrupted": interrupted,
             "lr": self.schedule["lr"],
             "batch_size": self.schedule["batch_size"],
@@ -308,7 +392,8 @@ class TrainingRun:
         if "folds" in self.rounds and self.task.monitor in self.rounds["folds"]["mean"]:
             metrics["monitor"]["value"] = self.rounds["folds"]["mean"][self.task.monitor]
         if is_main_process():
-            self._write(runner, metrics, evaluations)
+            judged_by = [(runner, evaluations), *([(kept, held)] if refit else [])]
+            self._write(judged_by, metrics)
         return metrics
 
     def evaluate(
@@ -319,20 +404,26 @@ class TrainingRun:
         return runner.evaluate(self._loader(split), found), found
 
     def _write(
-        self, runner: TrainingRunner | AtOnceRunner, metrics: dict[str, Any], evaluations: Any
+        self, judged: list[tuple[TrainingRunner | AtOnceRunner, Any]], metrics: dict[str, Any]
     ) -> None:
+        """Draw what each of the run's models was judged by; keep the last of them, and write the metrics."""
         from geomm.packaging import save_package
         from geomm.visualization.curves import draw_curves
 
         figures = self.folder / "figures"
         figures.mkdir(exist_ok=True)
-        history = runner.history()
+        history = judged[0][0].history()
         if history:
             draw_curves(history, figures / "curves.png")
-        model = runner.bare_model.eval()
-        finished = Finished(model, self.spec, self.source, evaluations, history, figures)
-        self.task.learn_from_evaluation(finished)
-        self.task.draw_figures(finished)
+        model = judged[-1][0].bare_model.eval()
+        evaluations = {split: found for _, part in judged for split, found in part.items()}
+        self.task.learn_from_evaluation(
+            Finished(model, self.spec, self.source, evaluations, history, figures)
+        )
+        for runner, part in judged:
+            if part:
+                own = runner.bare_model.eval()
+                self.task.draw_figures(Finished(own, self.spec, self.source, part, history, figures))
         package = save_package(
             self.folder / "model.dlpk",
             model=model,

@@ -29,6 +29,7 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
         "",
         f"- {metrics.get('epochs')} epochs (best: {metrics.get('best_epoch')}), batches of "
         f"{metrics.get('batch_size')}, learning rate {metrics.get('lr')}, seed {metrics.get('seed')}",
+        *_refit_lines(metrics),
         f"- {metrics.get('parameters', 0):,} parameters, {metrics.get('seconds', 0):.0f} s",
         "- `config.yaml` is the whole run",
         "",
@@ -41,6 +42,18 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     lines += _round_lines(metrics)
     lines += ["## Limits", "", task.limits, ""]
     return "\n".join(lines)
+
+
+def _refit_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say that the model that is kept is not the one that validation judged, where it is so."""
+    if "refit" not in metrics:
+        return []
+    again = metrics["refit"]
+    epochs = f"{again['epochs']} epoch{'s' if again['epochs'] != 1 else ''}"
+    return [
+        f"- then trained again from the start, for {epochs} on all {again['samples']} samples of training "
+        "and validation; the results on the val split are of the model before"
+    ]
 
 
 def _round_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -114,6 +114,10 @@ class Task(abc.ABC):
     def learn_from_evaluation(self, run: Finished) -> None:  # noqa: B027 - most tasks learn nothing more
         """Let the model learn what only an evaluation shows, such as how far it errs."""
 
+    def refits(self, spec: Any) -> bool:
+        """Say whether ``schedule.refit=auto`` trains again on the validation samples too."""
+        return False
+
     @abc.abstractmethod
     def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
         """Draw some samples of a split with their truth; return the file."""

@@ -116,6 +116,9 @@ class Tabular(Task):
         if not run.spec.classes and "val" in run.evaluations:
             run.model.learn_spread(run.evaluations["val"][0].rows["errors"])
 
+    def refits(self, spec: TableSpec) -> bool:
+        return spec.is_small
+
     def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
         from geomm.visualization.tables import draw_columns
 

@@ -18,6 +18,10 @@ X, Y = "x_coordinate", "y_coordinate"
 TARGET_TRANSFORMS = ("none", "log", "log1p", "sqrt")
 
 
+#: Training rows up to which a table is small.
+_SMALL = 20_000
+
+
 @dataclass(frozen=True)
 class RasterVariable:
     """A raster as an explanatory column: sampled at points, summarised over polygons.
@@ -142,6 +146,11 @@ class TableSpec:
     class_rows: tuple[int, ...] = ()
     around: Surroundings = Surroundings()
     rows: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether so few rows are known that chance says much, and training several times costs little."""
+        return 0 < self.rows <= _SMALL
 
     @property
     def kind(self) -> str:

@@ -2,8 +2,9 @@
 
 accuracy  k-fold on a table: the fully connected network, scikit-learn's network with the same layers on
           the same prepared columns, a random forest and gradient boosting. All of them are given the same
-          rows of each fold; geomm's network stops early on a part of them, scikit-learn's as it is, with
-          its own early stopping, and without that part.
+          rows of each fold; geomm's network holds a part of them back to know when to stop and learns from
+          all in the end, or does not (schedule.refit=false); scikit-learn's is taken as it is, with its
+          own early stopping, and without that part.
 training  rows a second on a table of random numbers: geomm's runner beside skorch (where it is installed:
           pip install skorch) and beside a plain loop over the same batches.
 rows      rows a second and peak memory of streamed prediction, CSV and Parquet.
@@ -90,6 +91,7 @@ def fold_scores(path, target, layers, seed, fold, folds, folder):
     ]
     config, ours = trained("members")
     _, alone = trained("alone", "head.members=1")
+    _, once = trained("once", "schedule.refit=false")
     source = build(TASKS, config["task"]).build_source(config)
     spec = source.prepare(folder / "cache")
     parts = {name: source.split(name) for name in ("train", "val", "test")}
@@ -105,7 +107,11 @@ def fold_scores(path, target, layers, seed, fold, folds, folder):
     inputs = np.concatenate([columns(batch) for batch in known])
     truth = np.concatenate([batch["target"] for batch in known])
     truth = truth[:, 0] if truth.ndim == 2 else truth
-    scores = {"geomm fully_connected": ours, "geomm fully_connected, one member": alone}
+    scores = {
+        "geomm fully_connected": ours,
+        "geomm fully_connected, one member": alone,
+        "geomm fully_connected, schedule.refit=false": once,
+    }
     rows = len(everything["train"]["target"])
     contestants = {name: (model, len(truth)) for name, model in references(spec.kind, layers, seed).items()}
     same = references(spec.kind, layers, seed)["scikit-learn network"]

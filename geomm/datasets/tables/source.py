@@ -203,6 +203,11 @@ class Table:
         """Return the rows of ``train``, ``val`` or ``test``."""
         return self._parts[name]
 
+    def known(self) -> TableRows:
+        """Return the rows of training and of validation together, in the table's order."""
+        train, val = self._parts["train"], self._parts["val"]
+        return replace(train, rows=np.sort(np.concatenate([train.rows, val.rows])))
+
     @property
     def time_column(self) -> str | None:
         """The field that orders the rows, where the split is by time."""

@@ -17,7 +17,7 @@ from geomm.transforms.table import TableSpec
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 #: Members of ``auto``, and training rows up to which it takes them.
-MEMBERS, SMALL_TABLE = 8, 20_000
+MEMBERS = 8
 LOSSES = {
     "regression": ("mse", "huber", "mae"),
     "classification": ("cross_entropy", "focal"),
@@ -172,7 +172,7 @@ class MemberNorm(nn.Module):
 
 def _members(given: int | str, spec: TableSpec) -> int:
     if given == "auto":
-        return MEMBERS if 0 < spec.rows <= SMALL_TABLE else 1
+        return MEMBERS if spec.is_small else 1
     if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
         return given
     raise ConfigError([Problem("head.members", f"found {given!r}, expected auto or a whole number from 1")])
