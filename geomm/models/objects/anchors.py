@@ -16,8 +16,6 @@ _OCTAVE, _SSD_OCTAVE = 2 ** (2 / 3), 2**0.5
 _SSD_SCALE = 2.5
 #: Edges of two squares, the small to the large one, of which the small covers half of the large.
 _HALF = 0.5**0.5
-#: Shapes of YOLO's anchors, height to width, in turn.
-_YOLO_RATIOS = (0.75, 1.0, 1.33)
 
 
 def object_range(head: Mapping[str, Any], known: Sequence[float] | None) -> tuple[float, float] | None:
@@ -62,7 +60,7 @@ def fill_anchors(
         _fill_ssd(generator, strides, sizes)
     elif kind == "YOLOAnchorGenerator":
         if sizes is not None:
-            generator["base_sizes"] = _yolo_sizes(len(strides), sizes)
+            generator["base_sizes"] = _yolo_sizes(generator["base_sizes"], sizes)
     elif kind == "AnchorGenerator" and sizes is not None:
         if "octave_base_scale" in generator:
             generator["octave_base_scale"] = _base_scale(
@@ -84,13 +82,6 @@ def _base_scale(strides: Sequence[int], sizes: tuple[float, float], published: f
     return round(min(max(wanted, reached), max(published, 1.0) * 2), 2)
 
 
-def _spread(count: int, sizes: tuple[float, float]) -> list[float]:
-    """Return ``count`` edges from the small to the large one by equal factors, two at least apart by 1.2."""
-    small, large = sizes
-    large = max(large, small * 1.2)
-    return [small * (large / small) ** (index / max(count - 1, 1)) for index in range(count)]
-
-
 def _fill_ssd(generator: dict[str, Any], strides: Sequence[int], sizes: tuple[float, float] | None) -> None:
     scale = _SSD_SCALE if sizes is None else _base_scale(strides, sizes, _SSD_SCALE, _SSD_OCTAVE)
     edges = [round(scale * stride, 1) for stride in (*strides, 2 * strides[-1])]
@@ -99,11 +90,18 @@ def _fill_ssd(generator: dict[str, Any], strides: Sequence[int], sizes: tuple[fl
     generator["ratios"] = [ratios[min(index, len(ratios) - 1)] for index in range(len(strides))]
 
 
-def _yolo_sizes(levels: int, sizes: tuple[float, float]) -> list[list[tuple[int, int]]]:
-    """Return three (width, height) a level, coarse to fine."""
-    edges = _spread(3 * levels, sizes)
-    boxes = []
-    for index, edge in enumerate(edges):
-        root = math.sqrt(_YOLO_RATIOS[index % 3])
-        boxes.append((max(round(edge / root), 1), max(round(edge * root), 1)))
-    return [boxes[3 * level : 3 * level + 3] for level in reversed(range(levels))]
+def _yolo_sizes(
+    published: Sequence[Sequence[Sequence[float]]], sizes: tuple[float, float]
+) -> list[list[tuple[int, int]]]:
+    """Return the published (width, height) of every level, all by one factor, by the rule of the others.
+
+    Their spread stays: levels whose anchors are nearly alike learn little of which is to find an object.
+    """
+    small, large = sizes
+    edges = [math.sqrt(width * height) for level in published for width, height in level]
+    wanted = min(small / _HALF / min(edges), 1.0)
+    factor = min(max(wanted, large / (1.5 * max(edges))), 2.0)
+    return [
+        [(max(round(width * factor), 1), max(round(height * factor), 1)) for width, height in level]
+        for level in published
+    ]

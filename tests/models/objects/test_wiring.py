@@ -91,6 +91,14 @@ def test_of_maps_of_one_stride_the_deepest_is_taken():
     assert [info.channels for info in pyramid.features] == [3, 7]
 
 
+#: YOLOv3's published anchors.
+YOLO = [
+    [(116, 90), (156, 198), (373, 326)],
+    [(30, 61), (62, 45), (59, 119)],
+    [(10, 13), (16, 30), (33, 23)],
+]
+
+
 @given(
     small=st.floats(2, 200),
     factor=st.floats(1, 30),
@@ -103,13 +111,22 @@ def test_anchors_reach_from_small_to_large_objects(small, factor, kind):
         "octave": {"type": "AnchorGenerator", "octave_base_scale": 4, "scales_per_octave": 3},
         "single": {"type": "AnchorGenerator", "scales": [8]},
         "ssd": {"type": "SSDAnchorGenerator", "ratios": [[2], [2, 3]]},
-        "yolo": {"type": "YOLOAnchorGenerator", "base_sizes": None},
+        "yolo": {"type": "YOLOAnchorGenerator", "base_sizes": YOLO},
     }[kind]
     fill_anchors(generator, strides, sizes)
     assert generator["strides"] == strides
     if kind == "yolo":
         edges = [(w * h) ** 0.5 for level in generator["base_sizes"] for w, h in level]
-        assert len(edges) == 15 and min(edges) <= small * 1.3 + 1 and max(edges) >= small * factor * 0.8 - 1
+        own = [(w * h) ** 0.5 for level in YOLO for w, h in level]
+        scales = [edge / published for edge, published in zip(edges, own, strict=True)]
+        asked = small * factor / 1.5
+        # One factor but for whole pixels, which is 1 where the published ones reach from small to large.
+        assert max(scales) - min(scales) <= 1.2 / min(own)
+        if small * 2**0.5 >= min(own) and asked <= max(own):
+            assert generator["base_sizes"] == YOLO
+        assert max(scales) <= 2.1
+        assert min(edges) <= max(small * 2**0.5, min(own) * asked / max(own)) + 1.5
+        assert max(edges) >= min(asked, 2 * max(own)) - 1.5
         return
     if kind == "ssd":
         lows, highs = generator["min_sizes"], generator["max_sizes"]
