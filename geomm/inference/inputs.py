@@ -65,6 +65,29 @@ def _check_folder(output: Path) -> None:
         raise DataError(f"output={output}: the results are files in a folder; give that, such as {folder}/")
 
 
+def check_target(
+    target: Path, inputs: str | Sequence[str], *, is_result: Callable[[Path], bool], what: str
+) -> None:
+    """Check that writing a result destroys nothing but an earlier result.
+
+    Args:
+      target: the file to write.
+      inputs: what it is made of.
+      is_result: says of a file whether it is such a result.
+      what: such a result is, in the singular.
+
+    Raises:
+      DataError: it would take the place of an input, or of a file of another origin.
+    """
+    if not target.exists():
+        return
+    for path in [inputs] if isinstance(inputs, str) else inputs:
+        if Path(path).exists() and target.samefile(path):
+            raise DataError(f"{path}: its result would take its own place; give another output folder")
+    if not is_result(target):
+        raise DataError(f"{target} is there and is no {what} that geomm wrote; give another output folder")
+
+
 def output_names(files: Sequence[str]) -> list[str]:
     """Return a name for each file's results, no two alike.
 

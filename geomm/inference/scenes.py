@@ -45,20 +45,6 @@ def _is_result(path: Path) -> bool:
     return stem != path.stem and any(is_object_layer(layer) for layer in layers)
 
 
-def check_target(target: Path, scene: str) -> None:
-    """Check that writing a map destroys nothing but an earlier map.
-
-    Raises:
-      DataError: the map would take the place of its own input, or of a file that is no map.
-    """
-    if not target.exists():
-        return
-    if target.resolve() == Path(scene).resolve():
-        raise DataError(f"{scene}: its map would take its own place; give another output folder")
-    if not is_map(target):
-        raise DataError(f"{target} is there and is no map of geomm; give another output folder")
-
-
 def check_scene(info: RasterInfo, spec: RasterSpec) -> None:
     """Check that a scene is of the kind that a model was trained on.
 

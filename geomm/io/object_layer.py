@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.errors import DataError
 from geomm.io.ground_sizes import ground_of
 from geomm.io.qml import object_style, write_style
 from geomm.io.table_stream import RowsLayout
@@ -231,17 +230,3 @@ def is_object_layer(path: Path) -> bool:
         return fields >= _FIELDS
     except (RuntimeError, ValueError, OSError):
         return False
-
-
-def check_layer_target(target: Path, inputs: Sequence[str]) -> None:
-    """Check that writing a layer destroys nothing but an earlier layer of objects.
-
-    Raises:
-      DataError: the layer would take the place of an input, or of another file.
-    """
-    if not target.exists():
-        return
-    if any(target.resolve() == Path(item).resolve() for item in inputs):
-        raise DataError(f"{target}: the result would take the place of its input; give another output")
-    if not is_object_layer(target):
-        raise DataError(f"{target} is there and is no layer of objects that geomm wrote; give another output")

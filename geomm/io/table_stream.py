@@ -72,6 +72,23 @@ class RowReader:
                 if batch.num_rows:
                     yield batch
 
+    def names(self) -> list[str]:
+        """Return the names of the columns, of a table without rows too."""
+        import pyarrow.parquet
+        import pyogrio
+
+        with told(self.path):
+            if self.kind == "parquet":
+                return list(pyarrow.parquet.read_schema(self.path).names)
+            if self.kind == "features":
+                info = pyogrio.read_info(self.path, layer=self.layer, force_feature_count=False)
+                return list(info["fields"])
+            return self._text_names()
+
+    def _text_names(self) -> list[str]:
+        with open(self.path, encoding="utf-8-sig") as file:
+            return next(csv_row(file, separator(self.path)), [])
+
     def _text_layout(self) -> RowsLayout:
         if not is_connection(self.path) and not Path(self.path).stat().st_size:
             raise DataError(f"{self.path} is empty; expected a line of column names and rows below it")
@@ -81,8 +98,7 @@ class RowReader:
         import pyarrow
         from pyarrow import csv
 
-        with open(self.path, encoding="utf-8-sig") as file:
-            names = next(csv_row(file, separator(self.path)), [])
+        names = self._text_names()
         types = {n: pyarrow.float64() if n in self.numbers else pyarrow.string() for n in names}
         try:
             reader = csv.open_csv(
@@ -177,10 +193,9 @@ def has_columns(*patterns: str) -> Callable[[Path], bool]:
 
     def holds(path: Path) -> bool:
         try:
-            first = next(iter(RowReader(str(path), batch_rows=1)), None)
+            names = RowReader(str(path)).names()
         except DataError:
             return False
-        names = [] if first is None else first.schema.names
         return all(fnmatch.filter(names, pattern) for pattern in patterns)
 
     return holds

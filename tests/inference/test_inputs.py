@@ -2,11 +2,13 @@
 
 from functools import partial
 
+import geopandas
 import pytest
+from shapely.geometry import Point
 
 from geomm.errors import DataError
-from geomm.inference.inputs import find_inputs
-from geomm.inference.texts.output import is_own_table
+from geomm.inference.inputs import check_target, find_inputs
+from geomm.inference.texts.output import is_own
 from geomm.io.documents import DOCUMENT_ENDINGS
 from geomm.io.paths import expand
 from geomm.io.table_stream import has_columns
@@ -45,7 +47,7 @@ def test_tables_with_predictions_in_the_output_folder_are_results(folder):
 
 def test_tables_of_entities_in_the_output_folder_are_results(folder):
     find = partial(expand, endings=DOCUMENT_ENDINGS)
-    found = find_inputs(folder, folder / "out", find=find, is_result=is_own_table, what="documents")
+    found = find_inputs(folder, folder / "out", find=find, is_result=is_own, what="documents")
     assert names(found, folder) == ["a.csv", "b.txt", "out/a.csv", "out/more.csv"]
 
 
@@ -77,3 +79,28 @@ def test_an_output_that_is_no_folder_is_refused(tmp_path, output, said):
             is_result=lambda _: False,
             what="tables",
         )
+
+
+def test_a_result_replaces_nothing_but_an_earlier_one(folder):
+    check = partial(check_target, is_result=has_columns("prediction*"), what="table")
+    check(folder / "out" / "new.csv", str(folder / "a.csv"))
+    check(folder / "out" / "a.csv", str(folder / "a.csv"))
+    with pytest.raises(DataError, match=r"a\.csv: its result would take its own place; give another output"):
+        check(folder / "out" / ".." / "a.csv", ["PG:dbname=x", str(folder / "a.csv")])
+    with pytest.raises(DataError, match=r"more\.csv is there and is no table that geomm wrote; give another"):
+        check(folder / "out" / "more.csv", str(folder / "a.csv"))
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "gpkg", "geojson", "shp"])
+def test_columns_are_known_without_a_row(tmp_path, ending):
+    empty = geopandas.GeoDataFrame({"prediction": [0.5]}, geometry=[Point(0, 0)], crs="EPSG:4326").iloc[:0]
+    path = tmp_path / f"empty.{ending}"
+    if ending == "csv":
+        path.write_text("id,prediction\n")
+    elif ending == "parquet":
+        empty.to_parquet(path)
+    else:
+        empty.to_file(path, geometry_type="Point")
+    # GeoJSON keeps no columns where there are no rows.
+    assert has_columns("prediction*")(path) == (ending != "geojson")
+    assert not has_columns("class")(path)

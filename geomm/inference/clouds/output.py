@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geomm.errors import DataError
 from geomm.inference.clouds.options import PointOptions
 from geomm.io.las import CHUNK_POINTS, LasInfo, PointChunk, read_chunks
-from geomm.io.las_edit import PointCodes, code_limit, write_codes, written_by_geomm
+from geomm.io.las_edit import PointCodes, code_limit, write_codes
 from geomm.points import PointSpec
 from geomm.structures import IGNORE_INDEX
 
@@ -49,20 +49,6 @@ class RegionResult:
 def output_file(folder: Path, name: str, cloud: str) -> Path:
     """Return what a cloud's result is called."""
     return folder / f"{name}{Path(cloud).suffix.lower()}"
-
-
-def check_output(target: Path, cloud: str) -> None:
-    """Check that writing a result destroys nothing but an earlier one.
-
-    Raises:
-      DataError: the result would take the place of its own input, or of a cloud of another origin.
-    """
-    if not target.exists():
-        return
-    if target.resolve() == Path(cloud).resolve():
-        raise DataError(f"{cloud}: its result would take its own place; give another output folder")
-    if not written_by_geomm(target):
-        raise DataError(f"{target} is there and not written by geomm; give another output folder")
 
 
 @dataclass

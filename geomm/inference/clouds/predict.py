@@ -18,7 +18,7 @@ from torch import Tensor
 from geomm.errors import ConfigError, DataError
 from geomm.inference.clouds.neighbours import Neighbours
 from geomm.inference.clouds.options import PointOptions
-from geomm.inference.clouds.output import RESULT, CloudWriter, check_output, output_file
+from geomm.inference.clouds.output import RESULT, CloudWriter, output_file
 from geomm.inference.clouds.regions import (
     OutOfBoundsError,
     Region,
@@ -28,7 +28,7 @@ from geomm.inference.clouds.regions import (
     load_region,
     spread,
 )
-from geomm.inference.inputs import find_inputs, output_names
+from geomm.inference.inputs import check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -126,7 +126,7 @@ class _Runner:
 
     def classify(self, cloud: str, target: Path, others: Sequence[LasInfo]) -> tuple[list[Path], int]:
         """Classify one cloud; return the files written and its points."""
-        check_output(target, cloud)
+        check_target(target, cloud, is_result=written_by_geomm, what="cloud")
         info = read_placed_info(cloud)
         for name in self.spec.dimensions:
             find_dimension(cloud, name, info.dimensions)

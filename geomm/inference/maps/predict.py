@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from geomm.inference.acceleration import accelerate
-from geomm.inference.inputs import output_names
+from geomm.inference.inputs import check_target, output_names
 from geomm.inference.maps.job import MapJob
 from geomm.inference.maps.products import MapProducts
 from geomm.inference.maps.rows import Score
@@ -19,7 +19,8 @@ from geomm.inference.memory import reused_memory
 from geomm.inference.options import MapOptions
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scene_job import ScenePredictor
-from geomm.inference.scenes import check_scene, check_target, find_scenes
+from geomm.inference.scenes import check_scene, find_scenes
+from geomm.io.cog import is_map
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item
 from geomm.structures import RasterSpec
@@ -93,7 +94,7 @@ class _Mapper(ScenePredictor[torch.Tensor]):
         Raises:
           DataError: the scene cannot be read or does not suit the model.
         """
-        check_target(self.target(name), scene)
+        check_target(self.target(name), scene, is_result=is_map, what="map")
         check_scene(read_info(scene), self.spec)
         place = (scene, self.spec, *self.tiling, self.batch_size, self.work(name), self.options.reader)
         job = MapJob(*place, self.options, self.products)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from geomm.errors import ConfigError, DataError
-from geomm.inference.inputs import output_names
+from geomm.inference.inputs import check_target, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.objects.candidates import Candidates
 from geomm.inference.objects.job import ObjectJob
@@ -20,7 +20,7 @@ from geomm.inference.objects.views import Detect, accelerate_detect
 from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scene_job import ScenePredictor
 from geomm.inference.scenes import check_scene, find_scenes
-from geomm.io.object_layer import ObjectLayerWriter, check_layer_target
+from geomm.io.object_layer import ObjectLayerWriter, is_object_layer
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item
 from geomm.structures import Georeference, Objects, RasterSpec
@@ -156,7 +156,7 @@ class _Finder(ScenePredictor[list[Objects]]):
           DataError: the scene cannot be read or does not suit the model.
         """
         layer = self.target.layer(name)
-        check_layer_target(layer, [scene])
+        check_target(layer, scene, is_result=is_object_layer, what="layer of objects")
         job = self.find(scene, self.target.work(name))
         with self.writing:
             written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
@@ -217,7 +217,7 @@ def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> Pred
     if finder.skips(name):
         report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
         return report
-    check_layer_target(layer, scenes)
+    check_target(layer, scenes, is_result=is_object_layer, what="layer of objects")
     mosaic = Mosaic(scenes, finder.target.work(name), options)
 
     def predict(position: int) -> tuple[list[Path], int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geomm.datasets.pictures.crops import Crop, around
 from geomm.errors import DataError
 from geomm.inference.acceleration import Score, accelerate_classes
-from geomm.inference.inputs import find_inputs, output_names
+from geomm.inference.inputs import check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.pictures.boxes import PixelBoxes
@@ -49,6 +49,11 @@ _DRAWN = 5000
 OFF_SCENE, NO_GEOMETRY = "off the scene", "no geometry"
 
 
+def _is_result(path: Path) -> bool:
+    """Say whether a layer has the columns that are added, which a shapefile shortens to ten letters."""
+    return has_columns("class", "confidence")(path) or has_columns("predicte*")(path)
+
+
 def classify_features(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
@@ -78,7 +83,7 @@ def classify_features(
         options.features,
         folder,
         find=find_tables,
-        is_result=has_columns("class", "confidence"),
+        is_result=_is_result,
         what="layers",
     )
     names = output_names(layers)
@@ -87,8 +92,7 @@ def classify_features(
     def predict(position: int) -> tuple[list[Path], int] | None:
         path = layers[position]
         target = folder / f"{names[position]}{result_ending(path, options.format)}"
-        if target.exists() and Path(path).exists() and target.samefile(path):
-            raise DataError(f"{path}: its result would take its own place; give another output folder")
+        check_target(target, path, is_result=_is_result, what="classified layer")
         if options.skips(target):
             return None
         with reused_memory(device):

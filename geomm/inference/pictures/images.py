@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geomm.datasets.pictures.crops import read_crop, whole_image
 from geomm.errors import ConfigError, DataError, Problem
 from geomm.inference.acceleration import Score, accelerate_classes
-from geomm.inference.inputs import find_inputs
+from geomm.inference.inputs import check_target, find_inputs
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.pictures.steps import PictureRows, PictureStep, class_columns, picture_steps
@@ -91,22 +91,14 @@ def classify_images(
     if options.skips(folder / _TABLE):
         report.skipped = files
     else:
-        _check_targets(folder)
+        for name in (_TABLE, _PHOTOS, _CHIPS):
+            check_target(folder / name, files, is_result=_is_own, what="table of classes")
         folder.mkdir(parents=True, exist_ok=True)
         with reused_memory(device):
             _Pictures(files, folder, run, spec, options, options.batch(device), report).run()
     report.seconds = time.monotonic() - started
     say(report, "pictures", len(files))
     return report
-
-
-def _check_targets(folder: Path) -> None:
-    """Check that writing results destroys nothing but earlier ones."""
-    for path in (folder / name for name in (_TABLE, _PHOTOS, _CHIPS)):
-        if path.exists() and not _is_own(path):
-            raise DataError(
-                f"{path} is there and holds no classes that geomm wrote; give another output folder"
-            )
 
 
 def _is_preview(path: Path) -> bool:

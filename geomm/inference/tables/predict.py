@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.tables.surroundings import list_rasters, surrounding_columns
 from geomm.errors import ConfigError, DataError, Problem
-from geomm.inference.inputs import find_inputs, output_names
+from geomm.inference.inputs import check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -56,15 +56,15 @@ def predict_tables(
     if options.unseen not in ("warn", "raise"):
         raise ConfigError([Problem("inference.unseen", f"found {options.unseen!r}, expected warn or raise")])
     folder = Path(output)
-    found = find_inputs(inputs, folder, find=find_tables, is_result=has_columns("prediction*"), what="tables")
+    is_result = has_columns("predicti*")  # a shapefile keeps ten letters, and numbers what is alike
+    found = find_inputs(inputs, folder, find=find_tables, is_result=is_result, what="tables")
     names = output_names([f"table_{i}" if is_connection(p) else p for i, p in enumerate(found)])
     folder.mkdir(parents=True, exist_ok=True)
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         path = found[position]
         target = folder / f"{names[position]}{result_ending(path, options.format)}"
-        if target.exists() and Path(path).exists() and target.samefile(path):
-            raise DataError(f"{path}: its result would take its own place; give another output folder")
+        check_target(target, path, is_result=is_result, what="table of predictions")
         if options.skips(target):
             return None
         with reused_memory(options.resolve_device()):

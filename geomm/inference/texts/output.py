@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from geomm.errors import DataError
 from geomm.inference.texts.places import NEAR_KM, Located, great_circle_km
+from geomm.io.table_stream import has_columns
 
 if TYPE_CHECKING:
     from geomm.inference.texts.predict import TextFindings, TextOptions
@@ -118,9 +119,17 @@ class TextOutput:
         return write_points(self.points, columns, self.folder / PLACES, layer="places")
 
 
-def is_own_table(path: Path) -> bool:
-    """Return whether a file is called as ``TextOutput`` calls its own."""
-    return path.name in (TABLE, ENTITIES)
+def is_own(path: Path) -> bool:
+    """Say whether a file is one of those that ``TextOutput`` writes."""
+    if path.name == PLACES:
+        return has_columns("document")(path)
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline()
+    except (OSError, UnicodeDecodeError):
+        return False
+    begins = {TABLE: "document,", ENTITIES: '{"document": ', DISTANCES: "{"}.get(path.name)
+    return begins is not None and (not first or first.startswith(begins))
 
 
 def label_columns(labels: Sequence[str]) -> dict[str, str]:

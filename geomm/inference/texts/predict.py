@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from geomm.errors import ConfigError, DataError, did_you_mean
-from geomm.inference.inputs import find_inputs
+from geomm.inference.inputs import check_target, find_inputs
 from geomm.inference.options import InferenceOptions
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, say
@@ -109,18 +109,20 @@ def predict_texts(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    from geomm.inference.texts.output import TABLE, TextOutput, is_own_table
+    from geomm.inference.texts.output import DISTANCES, ENTITIES, PLACES, TABLE, TextOutput, is_own
 
     started = time.monotonic()
     folder = Path(output)
     find = partial(expand, endings=DOCUMENT_ENDINGS)
-    files = find_inputs(inputs, folder, find=find, is_result=is_own_table, what="documents")
+    files = find_inputs(inputs, folder, find=find, is_result=is_own, what="documents")
     report = PredictionReport(unit="tokens")
     if options.skips(folder / TABLE, folder / _WORK):
         report.skipped += files
         return report
-    folder.mkdir(parents=True, exist_ok=True)
     tag = address_tag(options, spec)
+    for name in (TABLE, ENTITIES, *([PLACES] if tag else []), *([DISTANCES] if options.truth else [])):
+        check_target(folder / name, files, is_result=is_own, what="table of entities")
+    folder.mkdir(parents=True, exist_ok=True)
     locator = make_locator(options) if tag else None
     reader = _Reader(files, spec, options, report)
     step = _WINDOWS_A_STEP if options.batch_size == "auto" else int(options.batch_size)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from geomm.errors import DataError
 from geomm.inference.acceleration import automatic_batch
-from geomm.inference.inputs import find_inputs, output_names
+from geomm.inference.inputs import check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.objects.options import ObjectOptions
 from geomm.inference.objects.views import Detect, accelerate_detect, scores_of
@@ -153,11 +153,7 @@ class _VideoFinder:
             )
         if self.spec.dtype != "uint8":
             _LOG.warning("%s is uint8, the model was trained on %s", reader.path, self.spec.dtype)
-        if target.exists():
-            if target.resolve() == Path(reader.path).resolve():
-                raise DataError(f"{reader.path}: its result would take its own place; give another output")
-            if not is_own_video(target):
-                raise DataError(f"{target} is there and was not made by geomm; give another output folder")
+        check_target(target, str(reader.path), is_result=is_own_video, what="video")
 
     def _batch_size(self, reader: VideoReader) -> int:
         given = self.options.batch_size

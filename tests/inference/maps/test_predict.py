@@ -260,13 +260,13 @@ def test_an_error_in_the_model_surfaces_and_leaves_no_map(tmp_path, spec):
 
 def test_a_map_never_takes_the_place_of_its_input_or_of_another_file(tmp_path, spec):
     scene = write_scene(tmp_path / "s.tif", noise(20, 20))
-    with pytest.raises(DataError, match=r"s\.tif: its map would take its own place"):
+    with pytest.raises(DataError, match=r"s\.tif: its result would take its own place"):
         run(scene, tmp_path, spec)
     other = write_scene(tmp_path / "o.tif", noise(20, 20))
     (tmp_path / "out").mkdir()
     target = tmp_path / "out" / "o.tif"
     target.write_bytes(other.read_bytes())
-    with pytest.raises(DataError, match="is no map of geomm"):
+    with pytest.raises(DataError, match="is no map that geomm wrote"):
         run(other, tmp_path / "out", spec)
     assert target.read_bytes() == other.read_bytes()
 

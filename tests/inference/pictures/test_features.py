@@ -1,9 +1,12 @@
 """Features on scenes: boxes of a table are pixels of a scene, whatever its place on the map."""
 
+from functools import partial
+
 import geopandas
 import numpy as np
 import pandas
 import pytest
+from shapely.geometry import box
 
 from geomm.errors import DataError
 from geomm.inference.pictures.features import classify_features
@@ -64,6 +67,26 @@ def test_a_layer_has_the_boxes_on_the_map(scene, tmp_path, classifier, options):
     np.testing.assert_allclose(found.geometry[0].bounds, (left, top, right, bottom))
     assert found.geometry[1] is None and found["class"][0] == "light"
     assert (found.crs is not None and found.crs == CRS) == (scene.suffix == ".tif")
+
+
+@pytest.mark.parametrize("ending", ["csv", "gpkg", "shp"])
+@pytest.mark.parametrize("field", ["tree", "class"])
+@pytest.mark.parametrize("scene", ["crs"], indirect=True)
+def test_only_earlier_results_are_replaced(scene, tmp_path, classifier, options, ending, field):
+    given = table(tmp_path / "boxes.csv", [LIGHT, DARK], **{field: ["a", "b"]})
+    run = partial(classify_features, str(scene), tmp_path / "out", **classifier)
+    for _ in range(2):
+        assert run(options=options(features=given, format=ending)).failed == []
+    target = tmp_path / "out" / f"boxes.{ending}"
+    assert target.is_file()
+    if ending == "csv":
+        target.write_text("mine\n1\n")
+    else:
+        geopandas.GeoDataFrame({"mine": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(target)
+    before = target.read_bytes()
+    ((path, reason),) = run(options=options(features=given, format=ending)).failed
+    assert path == given and f"boxes.{ending} is there and is no classified layer that geomm" in reason
+    assert target.read_bytes() == before
 
 
 def test_boxes_name_their_scene_as_training_labels_do(tmp_path, classifier, options, monkeypatch):

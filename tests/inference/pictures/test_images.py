@@ -41,6 +41,6 @@ def test_files_of_another_origin_are_not_replaced(classify, tmp_path, name):
     else:
         geopandas.GeoDataFrame({"class": ["a"]}, geometry=[Point(1, 2)], crs=4326).to_file(path)
     before = path.read_bytes()
-    with pytest.raises(DataError, match=rf"{name} is there and holds no classes that geomm wrote; give"):
+    with pytest.raises(DataError, match=rf"{name} is there and is no table of classes that geomm wrote"):
         classify("chip")
     assert path.read_bytes() == before and [item.name for item in path.parent.iterdir()] == [name]

@@ -104,6 +104,14 @@ def test_an_input_is_not_overwritten_and_what_is_done_is_skipped(world, tmp_path
     _, _, spec, model, _ = world
     options = TabularOptions(device="cpu", skip_existing=True)
     assert predict_tables(str(path), tmp_path / "out", model=model, spec=spec, options=options).skipped
+    assert predict(world, path, tmp_path / "out")  # an earlier result makes room for the next
+    other = tmp_path / "other"
+    other.mkdir()
+    world[1].to_file(other / "rows.gpkg")
+    before = (other / "rows.gpkg").read_bytes()
+    with pytest.raises(DataError, match=r"rows\.gpkg is there and is no table of predictions that"):
+        predict(world, path, other)
+    assert (other / "rows.gpkg").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,21 @@ def test_what_is_there_is_left_alone_when_asked(reports, tmp_path):
     assert (tmp_path / "out" / "entities.csv").stat().st_mtime_ns == before
 
 
+def test_only_its_own_results_are_replaced(reports, tmp_path):
+    folder = tmp_path / "out"
+    predict(reports, folder)
+    again = {path.name for path in predict(reports, folder).outputs}
+    assert {"entities.csv", "entities.jsonl", "places.gpkg"} <= again
+    predict([reports / "b.md"], tmp_path / "none")  # no place: a layer without points
+    predict([reports / "b.md"], tmp_path / "none")
+    for name in ("entities.csv", "entities.jsonl", "places.gpkg"):
+        (folder / name).write_text("the only copy\n")
+        with pytest.raises(DataError, match=rf"{name} is there and is no table of entities that geomm wrote"):
+            predict(reports, folder)
+        assert (folder / name).read_text() == "the only copy\n"
+        (folder / name).unlink()
+
+
 def test_a_long_document_is_read_in_windows_and_no_entity_is_lost_or_doubled(tmp_path):
     words = ["El Paso" if n % 5 == 0 else "Toledo" if n % 7 == 0 else f"word{n}" for n in range(700)]
     (tmp_path / "long.txt").write_text(" ".join(words))

@@ -160,7 +160,7 @@ def test_results_are_known_again(tmp_path, spec):
         follow(clip, tmp_path, spec)
     other = write_clip(tmp_path / "out" / "other.mp4", 12)
     other.rename(tmp_path / "out" / "clip.mp4")
-    with pytest.raises(DataError, match="was not made by geomm"):
+    with pytest.raises(DataError, match="is no video that geomm wrote"):
         follow(clip, out, spec)
 
 
