@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("geomm")
 #: Rows of a unit of work: fewer repeat too much of the rows above, of more too much is lost with a worker.
 _LEAST_ROWS, _MOST_ROWS = 2, 32
+#: Seconds without an answer after which it is said what is waited for.
+_SILENT_S = 60.0
 #: Scenes that wait for their share of the workers.
 _MOST_SCENES = 32
 
@@ -134,12 +136,22 @@ class RayExecutor(Executor):
         waiting = {self._remote[_compute].remote(key, [reference], unit): unit for unit in units}
         try:
             while waiting:
-                (first, *_), _ = self.ray.wait(list(waiting), num_returns=1)
-                unit = waiting.pop(first)
-                self._take(unit, self._answer(first, unit), done)
+                found, _ = self.ray.wait(list(waiting), num_returns=1, timeout=_SILENT_S)
+                if not found:
+                    self._say_waiting(job, len(waiting))
+                for first in found:
+                    unit = waiting.pop(first)
+                    self._take(unit, self._answer(first, unit), done)
         finally:
             for reference in waiting:
                 self.ray.cancel(reference, force=True)
+
+    def _say_waiting(self, job: SceneJob, units: int) -> None:
+        there, free = self.ray.cluster_resources(), self.ray.available_resources()
+        _LOG.warning(
+            "%s: no answer from Ray for %.0f s; %d units wait, %g of %g cores are free",
+            *(job.scene, _SILENT_S, units, free.get("CPU", 0.0), there.get("CPU", 0.0)),
+        )
 
     def _answer(self, reference: Any, unit: _Unit) -> _Answer:
         try:

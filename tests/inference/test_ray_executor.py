@@ -76,6 +76,15 @@ def test_many_scenes_over_workers_are_the_same_maps(cluster, tmp_path, spec):
 
 
 @pytest.mark.slow
+def test_it_is_said_what_a_silent_cluster_has(cluster, tmp_path, spec, monkeypatch, caplog):
+    monkeypatch.setattr("geomm.inference.ray_executor._SILENT_S", 0.01)
+    scene = write_scene(tmp_path / "s.tif", noise(90, 60))
+    predict(scene, tmp_path / "ray", spec, "ray")
+    assert "s.tif: no answer from Ray for 0 s; " in caplog.text and " of 2 cores are free" in caplog.text
+    assert (tmp_path / "ray" / "s.tif").is_file()
+
+
+@pytest.mark.slow
 def test_a_lost_workers_share_is_done_again(cluster, tmp_path, spec):
     scene = write_scene(tmp_path / "s.tif", noise(120, 60))
     predict(scene, tmp_path / "local", spec, "local")
