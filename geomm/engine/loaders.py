@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ def build_loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=count > 0,
-        worker_init_fn=_one_thread if count else None,
+        worker_init_fn=_begin_worker if count else None,
         # Of its own: the loader draws a number when it starts its workers, and a resumed run starts
         # them in another epoch.
         generator=torch.Generator().manual_seed(seed),
@@ -58,5 +59,8 @@ def auto_workers() -> int:
     return max(0, min(cores - 1, 8))
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
+    # What the parent left to be collected is the parent's: an earlier loader would stop workers that are no
+    # children of this process.
+    gc.freeze()
     torch.set_num_threads(1)
