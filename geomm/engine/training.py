@@ -140,11 +140,12 @@ class TrainingRun:
         self.build_model()
         self._log_start()
         self.resolve_schedule()
+        again = self.trains_again
         begin(self.folder, self.config, self.model)
         runner = self.make_runner()
         interrupted = runner.train_interruptibly()
-        again = self.trains_again and not interrupted
-        metrics = self.finish(runner, time.monotonic() - started, interrupted, refit=again)
+        seconds = time.monotonic() - started
+        metrics = self.finish(runner, seconds, interrupted, refit=again and not interrupted)
         gathered(None)  # none leaves before the package is written
         package = self.folder / "model.dlpk"
         if interrupted:

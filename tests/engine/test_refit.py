@@ -117,6 +117,15 @@ def test_large_tables_are_trained_once(options, tmp_path, monkeypatch):
     assert "refit" not in metrics_of(tmp_path)
 
 
+def test_a_source_that_cannot_join_its_samples_is_named_before_training(options, tmp_path, monkeypatch):
+    monkeypatch.delattr("geomm.datasets.tables.source.Table.known")
+    with pytest.raises(ConfigError, match=r"schedule\.refit: Table has no method known\(\)"):
+        geomm.train([*options, f"work_dir={tmp_path}", "schedule.refit=true"])
+    assert not (tmp_path / "last.pth").exists()
+    geomm.train([*options, f"work_dir={tmp_path}", "schedule.epochs=1"])
+    assert "refit" not in metrics_of(tmp_path)
+
+
 def test_the_first_run_in_a_folder_leaves_nothing_to_the_next(options, tmp_path):
     geomm.train([*options, f"work_dir={tmp_path}"])
     geomm.train([*options, f"work_dir={tmp_path}", "schedule.refit=false"])
