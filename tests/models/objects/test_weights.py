@@ -22,33 +22,40 @@ def spec_of_coco():
     return NoData().prepare("cache")
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """mmdet's YOLOv3 from its own config, with weights that find something, and its file."""
+def published_model(name, path):
+    """mmdet's detector from its own config, with weights that find something, and its file."""
     load_framework("mmdet")
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
 
-    cfg = Config.fromfile(str(published_folder() / "yolo" / "yolov3_d53_8xb8-ms-608-273e_coco.py")).model
+    cfg = Config.fromfile(str(published_folder() / f"{name}.py")).model
     cfg.backbone.init_cfg = None
     torch.manual_seed(5)
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(cfg).eval()
     generator = torch.Generator().manual_seed(2)
-    for conv in model.bbox_head.convs_pred:
-        torch.nn.init.normal_(conv.weight, std=0.5, generator=generator)
-        torch.nn.init.normal_(conv.bias, std=0.5, generator=generator)
-    path = tmp_path_factory.mktemp("weights") / "yolov3_d53.pth"
+    for name, values in model.named_parameters():
+        if any(part in name for part in LAST_LAYERS):
+            torch.nn.init.normal_(values, std=0.5, generator=generator)
     torch.save({"meta": {"epoch": 273}, "state_dict": model.state_dict()}, path)
     return model, path
 
 
-def test_yolov3_finds_what_mmdets_own_finds(published):
-    theirs, path = published
-    ours = Detector(
-        **{key: config(f"head.checkpoint={path}")[key] for key in ("backbone", "head")}, spec=spec_of_coco()
-    ).eval()
+#: The layers whose start from chance finds nothing.
+LAST_LAYERS = ("convs_pred", "retina_cls", "rpn_cls", "fc_cls")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """mmdet's YOLOv3."""
+    return published_model(
+        "yolo/yolov3_d53_8xb8-ms-608-273e_coco", tmp_path_factory.mktemp("weights") / "yolov3_d53.pth"
+    )
+
+
+def finds_the_same(theirs, ours):
+    """Check that both find the same objects in the same pixels."""
     pixels = torch.randint(0, 256, (1, 3, 96, 128), generator=torch.Generator().manual_seed(1)).float()
     from mmdet.structures import DetDataSample
 
@@ -65,6 +72,38 @@ def test_yolov3_finds_what_mmdets_own_finds(published):
     inside = expected.bboxes.numpy()
     inside[:, 0::2], inside[:, 1::2] = inside[:, 0::2].clip(0, 128), inside[:, 1::2].clip(0, 96)
     np.testing.assert_allclose(found.boxes[:count], inside, atol=0.01)
+
+
+def test_yolov3_finds_what_mmdets_own_finds(published):
+    theirs, path = published
+    ours = Detector(
+        **{key: config(f"head.checkpoint={path}")[key] for key in ("backbone", "head")}, spec=spec_of_coco()
+    ).eval()
+    finds_the_same(theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "name"),
+    [
+        ("detection", "retinanet", "retinanet/retinanet_r50_fpn_1x_coco"),
+        ("detection", "faster_rcnn", "faster_rcnn/faster-rcnn_r50_fpn_1x_coco"),
+        ("instance_segmentation", "mask_rcnn", "mask_rcnn/mask-rcnn_r50_fpn_1x_coco"),
+    ],
+)
+def test_every_head_finds_what_mmdets_own_finds(task, head, name, tmp_path, caplog):
+    theirs, path = published_model(name, tmp_path / "published.pth")
+    parts = composed(
+        f"task={task}",
+        f"head={head}",
+        "backbone=resnet50",
+        "head.object_px=null",
+        f"head.checkpoint={path}",
+    )
+    with caplog.at_level(logging.INFO, logger="geomm"):
+        ours = Detector(backbone=parts["backbone"], head=parts["head"], spec=spec_of_coco()).eval()
+    count = len(theirs.state_dict())
+    assert f"{count} of the detector's {count} tensors loaded" in caplog.text
+    finds_the_same(theirs, ours)
 
 
 def test_other_classes_and_bands_keep_what_fits(published, caplog):
