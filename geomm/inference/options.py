@@ -117,13 +117,18 @@ class RasterOptions(InferenceOptions):
             )
         return place_items(inputs, bands=names, numbers=spec.bands)
 
+    @property
+    def chosen_tile_px(self) -> int | None:
+        """Edge of tiles, pixels, None where nobody chose one."""
+        return _number(self.tile_px)
+
     def tiling(self, spec: RasterSpec) -> tuple[int, int]:
         """Return edge and overlap of tiles, pixels: twice the training window, a quarter shared.
 
         Raises:
           ConfigError: the overlap does not fit the tile; of maps, or the margin not the overlap.
         """
-        tile = _number(self.tile_px) or min(max(2 * spec.window_px, 256), 1024)
+        tile = self.chosen_tile_px or min(max(2 * spec.window_px, 256), 1024)
         overlap = _number(self.overlap_px)
         overlap = tile // 4 if overlap is None else overlap
         if not 0 <= overlap < tile:
@@ -134,7 +139,7 @@ class RasterOptions(InferenceOptions):
 
     def sized_for(self, model: Any, spec: RasterSpec) -> Self:
         """Return the options with tiles of the training window's size, where the model knows no other."""
-        if getattr(model, "fixed_tiles", False) and _number(self.tile_px) is None:
+        if getattr(model, "fixed_tiles", False) and self.chosen_tile_px is None:
             return replace(self, tile_px=spec.window_px)
         return self
 
@@ -151,6 +156,11 @@ class MapOptions(RasterOptions):
         super().__post_init__()
         self.stage("merger")
         self.stage("writer")
+
+    @property
+    def chosen_tile_px(self) -> int | None:
+        """Edge of tiles, pixels, None where nobody chose one."""
+        return _number(self.tile_px)
 
     def tiling(self, spec: RasterSpec) -> tuple[int, int]:
         tile, overlap = super().tiling(spec)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
@@ -43,7 +43,10 @@ class SceneJob(abc.ABC):
       batch_size: tiles a batch.
       work: hidden folder for the files of rows that are done.
       reader: registered name of what reads its tiles.
+      mirror: whether the model sees a scene smaller than a tile go on mirrored.
     """
+
+    mirror: ClassVar[bool] = True
 
     scene: str
     spec: RasterSpec
@@ -57,7 +60,7 @@ class SceneJob(abc.ABC):
         """Return what reads the tiles of some rows, in batches."""
         source = RasterReader(self.scene)
         given = {"bands": self.spec.bands, "batch_size": self.batch_size, "pin": device.type == "cuda"}
-        return get(READERS, self.reader)(source, self.grid, rows=rows, **given)
+        return get(READERS, self.reader)(source, self.grid, rows=rows, mirror=self.mirror, **given)
 
     @cached_property
     def info(self) -> RasterInfo:

@@ -54,6 +54,7 @@ class RasterTiles:
       bands: 1-based numbers.
       batch_size: tiles a batch.
       rows: rows of tiles to read.
+      mirror: a scene smaller than a tile is mirrored into the rest of it; else that is 0 and invalid.
       pin: pinned memory, for copies beside the GPU's work.
     """
 
@@ -65,10 +66,11 @@ class RasterTiles:
         bands: Sequence[int],
         batch_size: int,
         rows: Sequence[int],
+        mirror: bool = True,
         pin: bool = False,
     ) -> None:
         self.reader, self.grid, self.bands = reader, grid, tuple(bands)
-        self.batch_size, self.rows, self.pin = batch_size, rows, pin
+        self.batch_size, self.rows, self.mirror, self.pin = batch_size, rows, mirror, pin
 
     def __iter__(self) -> Iterator[TileBatch]:
         try:
@@ -85,9 +87,12 @@ class RasterTiles:
             image, valid = self.reader.read(self.grid.window(row, col), self.bands)
             empty = not valid.any()
             tiles.append(Tile(row, col, torch.from_numpy(valid), empty))
-            if not empty:
+            if not empty and self.mirror:
                 pixels.append(mirror_edges(image, self.grid))
                 seen.append(mirror_edges(valid[None], self.grid)[0])
+            elif not empty:
+                pixels.append(image)
+                seen.append(valid)
             if len(pixels) == self.batch_size:
                 yield self._batch(tiles, pixels, seen)
                 tiles, pixels, seen = [], [], []

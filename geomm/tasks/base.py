@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from geomm.errors import ConfigError
 from geomm.registry import DATASETS, METRICS, build
 
 if TYPE_CHECKING:
@@ -103,9 +104,21 @@ class Task(abc.ABC):
         """Turn dataset samples into the keyword arguments of the model's forward."""
 
     def metrics(self, spec: Any) -> list[BaseMetric]:
-        """Return the metrics of an evaluation, the task's own first."""
-        further = [build(METRICS, dict(cfg)) for cfg in self.further_metrics.values() if cfg]
-        return [*self.own_metrics(spec), *further]
+        """Return the metrics of an evaluation, the task's own first.
+
+        Raises:
+          ConfigError: a further metric is one of the task's own, whose results it would name alike.
+        """
+        own = self.own_metrics(spec)
+        further = {name: build(METRICS, dict(cfg)) for name, cfg in self.further_metrics.items() if cfg}
+        for name, metric in further.items():
+            if type(metric) in map(type, own):
+                kind = type(metric).__name__
+                raise ConfigError(
+                    f"task.metrics.{name}: {kind} judges this task already; its settings are keys of the "
+                    "task, and a metric of your own needs a class of its own"
+                )
+        return [*own, *further.values()]
 
     @abc.abstractmethod
     def own_metrics(self, spec: Any) -> list[BaseMetric]:

@@ -39,6 +39,8 @@ class Detection(RasterTask):
       monitor_rule: ``greater`` or ``less``, what is better.
       augment: transforms of training windows by name, in order.
       metrics: further metrics by name.
+      iou: that a match needs for precision, recall, F1 and the curves; its AP is named ``AP`` with the per
+        cent, such as ``AP30``, and may be the ``monitor``.
       score_threshold: from which score an object counts in precision, recall and F1; None takes that of
         the best F1 on the validation data.
     """
@@ -56,10 +58,11 @@ class Detection(RasterTask):
         monitor_rule: str = "greater",
         augment: Mapping[str, Mapping[str, Any] | None] | None = None,
         metrics: Mapping[str, Mapping[str, Any] | None] | None = None,
+        iou: float = 0.5,
         score_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
-        self.score_threshold = score_threshold
+        self.iou, self.score_threshold = iou, score_threshold
 
     def target(self, config: Mapping[str, Any]) -> BoxTarget:
         from geomm.datasets.objects.targets import BoxTarget
@@ -78,7 +81,8 @@ class Detection(RasterTask):
         from geomm.metrics.detection import DetectionMetric
 
         names = [item.name for item in spec.classes]
-        return [DetectionMetric(classes=names, masks=self.masked, score_threshold=self.score_threshold)]
+        at_work = {"iou": self.iou, "score_threshold": self.score_threshold}
+        return [DetectionMetric(classes=names, masks=self.masked, **at_work)]
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
         from geomm.models.external import is_external

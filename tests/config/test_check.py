@@ -100,11 +100,17 @@ def test_values_that_share_a_name_are_grouped():
         ("runtime.amp=maybe", "found 'maybe'; allowed: auto, bf16, false, fp16"),
         ("resume=perhaps", "found 'perhaps', expected true or false"),
         ("seed=-1", "found -1, expected a whole number from 0 to 4.29497e+09"),
+        ("task=detection task.iou=0", "found 0, expected a number above 0 to 1"),
+        ("task=detection task.score_threshold=5", "found 5, expected a number from 0 to 1, or null"),
+        ("task=detection head.score_threshold=50", "found 50, expected a number from 0 to 1, or null"),
+        ("task=detection head.max_objects=-1", "found -1, expected a whole number from 1, or null"),
+        ("task=detection head.nms_iou=5", "found 5, expected a number from 0 to 1, or null"),
     ],
 )
 def test_values_out_of_range(override, expected):
-    (message,) = messages(override)
-    assert message == f"{override.split('=')[0]}: {expected}"
+    *more, last = override.split()
+    (message,) = messages(*more, last)
+    assert message == f"{last.split('=')[0]}: {expected}"
 
 
 def test_every_choice_of_a_sweep_is_checked():

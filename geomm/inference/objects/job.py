@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from geomm.inference.executor import Done
+from geomm.inference.grid import TileGrid
 from geomm.inference.maps.rows import counted
 from geomm.inference.objects.candidates import Candidates, join, load
 from geomm.inference.objects.merge import ObjectMerger
@@ -23,6 +25,8 @@ from geomm.structures import Objects
 
 #: Batches that may wait: with masks they are large.
 _DEPTH = 2
+#: Sizes of tiles are multiples of it, so that not every scene brings a size of its own.
+_MULTIPLE_PX = 32
 Seen = tuple[TileBatch, list[Objects]]
 
 
@@ -35,8 +39,20 @@ class ObjectJob(SceneJob):
       source: number of the input.
     """
 
+    #: Mirrored pixels would hold mirrored objects, and one at the edge would lie half outside.
+    mirror = False
+
     options: ObjectOptions
     source: int = 0
+
+    @cached_property
+    def grid(self) -> TileGrid:
+        """The tiles on the scene; of a scene smaller than one, where nobody chose, one of its size."""
+        longest = max(self.info.width, self.info.height)
+        if self.options.chosen_tile_px is not None or longest >= self.tile_px:
+            return super().grid
+        size = -(-longest // _MULTIPLE_PX) * _MULTIPLE_PX
+        return TileGrid(self.info.width, self.info.height, min(size, self.tile_px), 0)
 
     def chunk(self, row: int) -> Path:
         """Return the file of what a row of tiles found."""
@@ -46,7 +62,7 @@ class ObjectJob(SceneJob):
         return [self.chunk(row)]
 
     def decisive(self) -> list[Any]:
-        return [self.source, self.options.least_score, self.options.edge_px]
+        return [self.source, self.options.least_score, self.options.edge_px, self.grid.tile_px]
 
     def compute(self, rows: Sequence[int], model: Detect, device: torch.device, done: Done | None) -> None:
         """Find the objects of consecutive rows of tiles, and keep those of each row."""

@@ -1,8 +1,10 @@
 """Merging the objects of overlapping tiles, band by band.
 
 What one tile saw whole and another in part is one object; so are the parts of a thing larger than what
-tiles share, and so are two boxes that overlap more than allowed. Whatever a later tile could still change
-waits; all else leaves at once, so memory holds a band of the scene.
+tiles share, and so are two boxes that overlap more than allowed. A box is a part if it ends at a border of
+its tile, or near one that another tile's box of what is there goes on beyond: a network draws neither
+exactly. Whatever a later tile could still change waits; all else leaves at once, so memory holds a band of
+the scene.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from geomm.inference.objects.suppression import (
 _AGREE = 0.5
 #: A part is taken for what a tile saw whole if so much of it lies in that.
 _INSIDE = 0.75
+#: So near to a border, in edges of the other box, a box may be a part of what goes on behind.
+_NEAR = 0.25
+#: So much of it then lies in that; were it an object of its own, the other tile would have seen it whole.
+_MOSTLY = 0.5
 _REACH_PX = 1.0
 _OUT = np.array([-_REACH_PX, -_REACH_PX, _REACH_PX, _REACH_PX])
 
@@ -73,9 +79,11 @@ class ObjectMerger:
         return self.add(Candidates.none(), np.inf)
 
     def _linked(self, found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
-        """Return which pairs must be judged together: those alike, and all that a tile cut."""
-        is_cut = found.is_cut
-        return (pairs.iou > self.iou_threshold) | is_cut[pairs.first] | is_cut[pairs.second]
+        """Return which pairs must be judged together: those alike, and all of which one may be a part."""
+        one, other, is_cut = pairs.first, pairs.second, found.is_cut
+        goes_on = _beyond(found.boxes[one], found.windows[other]).any(1)
+        goes_on |= _beyond(found.boxes[other], found.windows[one]).any(1)
+        return np.asarray((pairs.iou > self.iou_threshold) | is_cut[one] | is_cut[other] | goes_on)
 
     def _resolve(self, found: Candidates, pairs: Pairs) -> Candidates:
         whole, changed = join_parts(found, pairs)
@@ -100,16 +108,37 @@ def join_parts(found: Candidates, pairs: Pairs) -> tuple[Candidates, bool]:
     Returns:
       The objects, and whether any differ from ``found``.
     """
-    is_cut = found.is_cut
-    other_tile = (found.windows[pairs.first] != found.windows[pairs.second]).any(1)
-    pairs = pairs[np.asarray(other_tile & (is_cut[pairs.first] | is_cut[pairs.second]))]
+    pairs = pairs[np.asarray((found.windows[pairs.first] != found.windows[pairs.second]).any(1))]
+    is_cut, gone = found.is_cut, _fragments(found, pairs)
+    pairs = pairs[~gone[pairs.first] & ~gone[pairs.second] & (is_cut[pairs.first] | is_cut[pairs.second])]
     pairs = pairs[_agree(found, pairs)]
-    if not len(pairs.first):
+    if not len(pairs.first) and not gone.any():
         return found, False
-    gone = _seen_whole(found, pairs, is_cut)
+    gone |= _seen_whole(found, pairs, is_cut)
     pairs = pairs[~gone[pairs.first] & ~gone[pairs.second]]
     groups = components(len(found), pairs.first, pairs.second)
     return _unite(found[~gone], groups[~gone]), True
+
+
+def _fragments(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
+    """Return (N,) bool: what ends near its tile's border and lies in a whole box that goes on beyond that.
+
+    How near is judged by the whole box: a network misses the edges of large objects by more.
+    """
+    gone, is_whole = np.zeros(len(found), bool), ~found.is_cut
+    for part, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
+        boxes, whole, windows = found.boxes[part], found.boxes[other], found.windows[part]
+        near = np.abs(boxes - windows) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
+        inside = shared_area(boxes, whole) >= _MOSTLY * area(boxes)
+        ends_there = (near & _beyond(whole, windows)).any(1)
+        gone[part[ends_there & inside & is_whole[other] & (area(boxes) < area(whole))]] = True
+    return gone
+
+
+def _beyond(boxes: NDArray[np.float64], windows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return (N, 4) bool: the sides of windows of other tiles that boxes (N, 4) reach beyond."""
+    low, high = boxes[:, :2] < windows[:, :2] - _REACH_PX, boxes[:, 2:] > windows[:, 2:] + _REACH_PX
+    return np.concatenate([low, high], axis=1)
 
 
 def _agree(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:

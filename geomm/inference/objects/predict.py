@@ -104,9 +104,15 @@ def _in_one_layer(scenes: Sequence[str], target: _Target, options: ObjectOptions
     """Return whether all scenes get one layer.
 
     Raises:
+      ConfigError: a layer each is asked for, and one file named.
       DataError: one layer is asked for, and the scenes' grids do not allow it.
     """
-    if len(scenes) == 1 or (options.one_layer is False and target.name is None):
+    if options.one_layer is False and target.name is not None and len(scenes) > 1:
+        raise ConfigError(
+            f"inference.one_layer=false: found the one file {target.name}{target.ending} for {len(scenes)} "
+            "scenes, expected a folder as output"
+        )
+    if len(scenes) == 1 or options.one_layer is False:
         return False
     asked = options.one_layer is True or target.name is not None
     reason = fits_together(scenes)

@@ -55,7 +55,7 @@ def tile_candidates(
     )[kept]
     if objects.masks is None:
         return found
-    # What lies beyond a scene smaller than its tile is its mirror image.
+    # Nothing lies beyond a scene smaller than its tile.
     masks = objects.masks[kept][:, : window[3] - top, : window[2] - left]
     shapes = outlines(masks, (left, top))
     drawn = np.array([shape is not None for shape in shapes], bool)

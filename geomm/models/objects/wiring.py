@@ -28,6 +28,8 @@ _LOG = logging.getLogger("geomm")
 
 #: Strides that a detector's neck asks for by the number of its inputs, in mmdet's own configs.
 _STRIDES = {1: (32,), 2: (8, 16), 3: (8, 16, 32), 4: (4, 8, 16, 32)}
+#: Objects a window where there is no limit.
+_ALL = 1_000_000
 #: Parts of a detector that hold its own sub-detectors.
 _NOT_HEADS = ("backbone", "neck", "train_cfg", "test_cfg")
 
@@ -208,6 +210,11 @@ def _fill_neck(cfg: dict[str, Any], features: Sequence[FeatureInfo]) -> Levels:
     if kind == "SSDNeck":
         return _fill_ssd_neck(neck, features)
     if kind == "YOLOV3Neck":
+        if count != len(neck["out_channels"]):
+            raise ConfigError(
+                f"head.strides: found {count} of them, expected {len(neck['out_channels'])}: YOLOv3 has a "
+                "grid with anchors of its own for each"
+            )
         neck["num_scales"], neck["in_channels"] = count, channels[::-1]
         out = list(neck["out_channels"])
         return Levels(tuple(map(FeatureInfo, out[::-1], (info.stride for info in features))), count)
@@ -312,8 +319,8 @@ def _limit(cfg: dict[str, Any], head: Mapping[str, Any]) -> None:
     last = test["rcnn"] if isinstance(test.get("rcnn"), dict) else test
     if head.get("score_threshold") is not None:
         last["score_thr"] = float(head["score_threshold"])
-    if head.get("max_objects") is not None:
-        most = int(head["max_objects"])
+    if head.get("max_objects") is not None or "max_per_img" not in last:
+        most = int(head.get("max_objects") or _ALL)
         # A detector that asks with queries finds one object a query at most.
         last["max_per_img"] = min(most, int(cfg.get("num_queries") or most))
     if head.get("nms_iou") is not None and isinstance(last.get("nms"), dict):

@@ -70,6 +70,59 @@ def test_the_truth_comes_back(
     assert rows_of(in_pixels(made), made["value"] - 1) == rows_of(boxes, labels)
 
 
+def bright_things(inputs, valid):
+    """Find the bright things in a tile by its pixels alone, as a network would."""
+    from scipy.ndimage import find_objects, label
+
+    found = []
+    for pixels in inputs.numpy():
+        places = find_objects(label(pixels[0] > 0)[0])
+        boxes = np.array([(c.start, r.start, c.stop, r.stop) for r, c in places], np.float32).reshape(-1, 4)
+        found.append(Objects(boxes, np.zeros(len(boxes), np.int64), np.full(len(boxes), 0.9, np.float32)))
+    return found
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    height=st.integers(2, 60),
+    width=st.integers(2, 60),
+    tile=st.one_of(st.none(), st.integers(16, 80)),
+    seed=st.integers(0, 99),
+)
+def test_things_at_the_edge_are_found_in_scenes_of_any_size(
+    tmp_path_factory, spec, height, width, tile, seed
+):
+    """A scene smaller than its tile must not go on mirrored: a thing at its edge would be half outside."""
+    folder = tmp_path_factory.mktemp("scene")
+    boxes = disjoint_boxes(np.random.default_rng(seed), height, width, 8, 12, gap=1)
+    pixels = np.zeros((height, width), np.uint8)
+    for xmin, ymin, xmax, ymax in boxes.astype(int):
+        pixels[ymin:ymax, xmin:xmax] = 200
+    scene = write_scene(folder / "scene.tif", pixels)
+    run(scene, folder / "out", spec, bright_things, tile_px=tile, overlap_px=12 if tile else None)
+    made = read(folder / "out" / "scene.gpkg")
+    assert rows_of(in_pixels(made), made["value"] - 1) == rows_of(boxes, np.zeros(len(boxes)))
+
+
+def test_a_small_scene_is_looked_at_in_a_tile_of_its_size(tmp_path, spec):
+    sizes = []
+
+    def detect(inputs, valid):
+        sizes.append((inputs.shape[-2:], int(valid.sum())))
+        return bright_things(inputs, valid)
+
+    scene = write_scene(tmp_path / "scene.tif", np.ones((40, 70), np.uint8))
+    run(scene, tmp_path / "auto", spec, detect)
+    run(scene, tmp_path / "given", spec, detect, tile_px=128)
+    assert sizes == [((96, 96), 40 * 70), ((128, 128), 40 * 70)]
+
+
+def test_a_layer_each_needs_a_folder(tmp_path, spec):
+    scenes = [write_scene(tmp_path / f"{name}.tif", noise(20, 20)) for name in "ab"]
+    with pytest.raises(ConfigError, match=r"one_layer=false: found the one file all\.gpkg for 2 scenes"):
+        run(scenes, tmp_path / "all.gpkg", spec, bright_things, one_layer=False)
+
+
 def blobs(rng, height, width, count):
     """Return masks (N, H, W) of ragged things with holes that keep apart, and their boxes."""
     from scipy.ndimage import label

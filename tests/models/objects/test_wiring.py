@@ -164,6 +164,24 @@ def test_sizes_are_those_of_the_data_unless_given():
     assert object_range({"object_px": [5, 6]}, (9, 40)) == (5.0, 6.0)
 
 
+@pytest.mark.parametrize("strides", ["[8]", "[16,32]", "[4,8,16,32]"])
+def test_yolov3_has_a_grid_for_each_of_three_strides(strides):
+    with pytest.raises(ConfigError, match=r"head\.strides: found \d of them, expected 3: YOLOv3 has a grid"):
+        make_detector("yolov3", more=[f"head.strides={strides}"])
+
+
+@pytest.mark.parametrize("head", ["retinanet", "ssd", "yolov3", "faster_rcnn"])
+def test_without_a_limit_all_objects_stay(head):
+    """-1, mmdet's own word for no limit, would drop the last of them."""
+    counts = []
+    for limit in ("null", "1000000"):
+        detector = make_detector(head, more=[f"head.max_objects={limit}", "head.score_threshold=0"]).eval()
+        valid = torch.ones(1, *SIZE, dtype=torch.bool)
+        (found,) = detector.detect(torch.rand(1, 3, *SIZE, generator=torch.manual_seed(1)) * 255, valid)
+        counts.append(len(found))
+    assert counts[0] == counts[1] > 0
+
+
 def test_a_part_that_does_not_fit_is_named():
     head = {"type": "mmdet.RetinaNet", "neck": {"type": "FPN", "out_channels": 8, "num_outs": 3}}
     with pytest.raises(ConfigError, match=r"head: mmdet\.RetinaNet cannot be built from its config"):
