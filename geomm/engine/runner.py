@@ -213,7 +213,7 @@ def make_runner(
     resume = agreed(bool(config["resume"]) and last.is_file())
     if config["resume"] and not resume:
         _LOG.warning("resume=true: %s is not there yet, so the run starts from the beginning", last)
-    wrapper = _optim_wrapper(schedule, config["runtime"], device)
+    wrapper = optim_wrapper(schedule, config["runtime"], device)
     TrainingRunner.device = device
     TrainingRunner.shard = bool(config["runtime"]["shard"]) and is_distributed()
     TrainingRunner.dtype = getattr(torch, wrapper["dtype"]) if "dtype" in wrapper else None
@@ -234,7 +234,7 @@ def make_runner(
         },
         val_cfg=None if val_loader is None else {"type": "ValLoop"},
         optim_wrapper=wrapper,
-        param_scheduler=_param_scheduler(schedule, len(train_loader)),
+        param_scheduler=param_scheduler(schedule, len(train_loader)),
         default_hooks=_default_hooks(),
         custom_hooks=[
             EpochSeedHook(seed=config["seed"]),
@@ -300,7 +300,14 @@ class CpuAmpOptimWrapper(OptimWrapper):
             yield
 
 
-def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Return mmengine's config of a schedule's optimizer, with its precision and its bound of gradients.
+
+    Args:
+      schedule: resolved; ``lr`` a number.
+      runtime: ``amp`` and ``shard`` count here.
+      device: that it runs on.
+    """
     optimizer = {**schedule["optimizer"], "lr": float(schedule["lr"])}
     if schedule["policy"] == "one_cycle" and _cycles_momentum(optimizer):
         optimizer["betas"] = (_HIGH_MOMENTUM, _BETA_OF_SQUARES)
@@ -328,13 +335,13 @@ def _optim_wrapper(schedule: dict[str, Any], runtime: dict[str, Any], device: to
     return wrapper
 
 
-def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict[str, Any]]:
-    """Return the learning rate's course, in steps."""
+def param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict[str, Any]]:
+    """Return mmengine's configs of the learning rate's course, and of the momentum's, in steps."""
     total = max(schedule["epochs"] * steps_an_epoch, 1)
     warm = min(round(schedule["warmup"] * total), total - 1)
     lr = float(schedule["lr"])
     if schedule["policy"] == "one_cycle":
-        return one_cycle(schedule["optimizer"], lr, total, float(schedule["warmup"]))
+        return _one_cycle(schedule["optimizer"], lr, total, float(schedule["warmup"]))
     course: list[dict[str, Any]] = []
     if warm:
         course.append({"type": "LinearLR", "start_factor": 0.01, "end": warm, "by_epoch": False})
@@ -352,7 +359,7 @@ def _param_scheduler(schedule: dict[str, Any], steps_an_epoch: int) -> list[dict
     return course
 
 
-def one_cycle(optimizer: dict[str, Any], lr: float, total: int, warmup: float) -> list[dict[str, Any]]:
+def _one_cycle(optimizer: dict[str, Any], lr: float, total: int, warmup: float) -> list[dict[str, Any]]:
     """Return one cycle of the rate and, against it, of the momentum (Smith 2018, arXiv:1803.09820)."""
     if total < 4:  # too short for a cycle
         return []

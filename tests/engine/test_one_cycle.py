@@ -23,10 +23,10 @@ RUNTIME = {"amp": False, "shard": False}
 def course(schedule, steps_an_epoch, steps):
     """Return (learning rate, first beta) of every step that mmengine's schedulers give."""
     model = torch.nn.Linear(2, 2)
-    wrapper = build_optim_wrapper(model, runner._optim_wrapper(schedule, RUNTIME, torch.device("cpu")))
+    wrapper = build_optim_wrapper(model, runner.optim_wrapper(schedule, RUNTIME, torch.device("cpu")))
     schedulers = [
         build_from_cfg(one, PARAM_SCHEDULERS, {"optimizer": wrapper})
-        for one in runner._param_scheduler(schedule, steps_an_epoch)
+        for one in runner.param_scheduler(schedule, steps_an_epoch)
     ]
     seen = []
     for _ in range(steps):
@@ -73,7 +73,7 @@ def test_an_optimizer_without_betas_has_a_cycle_of_the_rate_alone():
 def test_adam_steps_in_one_pass_unless_the_user_says_otherwise():
     def options(runtime=RUNTIME, **optimizer):
         chosen = {**SCHEDULE, "optimizer": {"type": "AdamW", **optimizer}}
-        return runner._optim_wrapper(chosen, runtime, torch.device("cpu"))["optimizer"]
+        return runner.optim_wrapper(chosen, runtime, torch.device("cpu"))["optimizer"]
 
     assert options()["fused"] is True and options(fused=False)["fused"] is False
     assert "fused" not in options(type="SGD") and "fused" not in options({**RUNTIME, "shard": True})
@@ -85,7 +85,7 @@ def test_one_pass_learns_what_many_do():
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 2)
         chosen = {**SCHEDULE, "optimizer": {**SCHEDULE["optimizer"], "fused": fused}}
-        options = runner._optim_wrapper(chosen, RUNTIME, torch.device("cpu"))
+        options = runner.optim_wrapper(chosen, RUNTIME, torch.device("cpu"))
         wrapper = build_optim_wrapper(model, options)
         for _ in range(20):
             wrapper.update_params(model(torch.ones(4, 3)).square().mean())

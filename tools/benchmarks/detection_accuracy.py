@@ -25,7 +25,7 @@ import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.sampling import EpochSampler
-from geomm.engine.runner import CpuAmpOptimWrapper, one_cycle
+from geomm.engine.runner import optim_wrapper, param_scheduler
 from geomm.metrics.detection import DetectionMetric
 from geomm.models.frameworks import load_framework
 from geomm.models.objects.wiring import published_folder
@@ -217,7 +217,7 @@ def other_backbone(cfg, head, window_px):
     """Put ResNet-18 in the place of the VGG or Darknet that a config is written for."""
     stages = STAGES[head]
     widths = [WIDTHS[stage] for stage in stages]
-    cfg["backbone"] = {"type": "ResNet", "depth": 18, "out_indices": stages}
+    cfg["backbone"] = {"type": "ResNet", "depth": 18, "out_indices": stages, "norm_eval": False}
     if head == "yolov3":
         cfg.neck["in_channels"] = widths[::-1]
         cfg.bbox_head["in_channels"] = cfg.neck["out_channels"]
@@ -252,6 +252,7 @@ def prepared(args, head, seed, folder):
 
 def train_plain(args, head, seed, folder):
     """Train mmdet's own by mmengine's Runner; return what ``train_geomm`` returns."""
+    from mmengine.device import get_device
     from mmengine.hooks import Hook
     from mmengine.runner import Runner
 
@@ -279,18 +280,13 @@ def train_plain(args, head, seed, folder):
                 best.update(AP50=score, state=state)
 
     started = time.perf_counter()
-    total = schedule["epochs"] * len(loader)
     runner = Runner(
         model=model,
         work_dir=str(folder / "plain"),
         train_dataloader=loader,
         train_cfg={"by_epoch": True, "max_epochs": schedule["epochs"]},
-        optim_wrapper={
-            "type": CpuAmpOptimWrapper if args.amp == "bf16" else "OptimWrapper",
-            "optimizer": {**schedule["optimizer"], "lr": schedule["lr"]},
-            "clip_grad": {"max_norm": schedule["clip_grad_norm"]},
-        },
-        param_scheduler=one_cycle(schedule["optimizer"], schedule["lr"], total, schedule["warmup"]),
+        optim_wrapper=optim_wrapper(schedule, config["runtime"], torch.device(get_device())),
+        param_scheduler=param_scheduler(schedule, len(loader)),
         custom_hooks=[JudgeHook()],
         default_hooks={"checkpoint": None},
         default_scope="mmdet",
