@@ -16,6 +16,7 @@ from geomm.errors import DataError
 Array = NDArray[np.float64]
 _LOG = logging.getLogger("geomm")
 _WGS84 = "EPSG:4326"
+_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 _CAMERA = ("lat", "lon", "altitude", "heading", "pitch", "fov")
 #: Above this the lower edge of a box is where the thing stands, below it is seen from above.
 _OBLIQUE_PITCH = -45.0
@@ -31,7 +32,8 @@ _ALIASES = {
 class FramePlaces:
     """What a csv says of the frames' places.
 
-    Between rows, and before the first and after the last, values are interpolated or held.
+    Between rows places and times are interpolated. Before the first and after the last the place is held,
+    and the clock goes on.
 
     Attributes:
       path: of the csv.
@@ -42,7 +44,8 @@ class FramePlaces:
         of view, degrees.
       camera: whether ``values`` are the camera's.
       crs: of the corners and of the points.
-      times: (R,) seconds since 1970, None where the csv has no clock.
+      clock_at: (T,) rising, as ``at``: where the csv has a time.
+      times: (T,) seconds since 1970 there, None where the csv has no clock.
     """
 
     path: str
@@ -51,7 +54,8 @@ class FramePlaces:
     values: Array
     camera: bool
     crs: str
-    times: Array | None
+    clock_at: Array | None = None
+    times: Array | None = None
 
     def points(self, boxes: Array, frame: int, time_s: float, width: int, height: int) -> Array:
         """Return (N, 2) map coordinates of boxes (N, 4) of a frame; NaN above the horizon.
@@ -66,11 +70,20 @@ class FramePlaces:
             y = boxes[:, 3]
         return _on_the_ground(np.stack([x, y], 1), values, width, height)
 
-    def clock(self, frame: int, time_s: float) -> float | None:
-        """Return seconds since 1970 of a frame, None where the csv does not tell."""
-        if self.times is None:
+    def clock(self, frame: int, time_s: float, rate: float) -> float | None:
+        """Return seconds since 1970 of a frame, None where the csv does not tell.
+
+        Args:
+          frame: from 0.
+          time_s: since frame 0.
+          rate: frames a second, by which the clock goes on beyond rows that go by frame.
+        """
+        if self.times is None or self.clock_at is None:
             return None
-        return float(np.interp(frame if self.by == "frame" else time_s, self.at, self.times))
+        at = float(frame if self.by == "frame" else time_s)
+        beyond = at - np.clip(at, self.clock_at[0], self.clock_at[-1])
+        beyond_s = beyond / rate if self.by == "frame" else beyond
+        return float(np.interp(at, self.clock_at, self.times) + beyond_s)
 
     def _values(self, frame: int, time_s: float) -> Array:
         at = float(frame if self.by == "frame" else time_s)
@@ -81,7 +94,7 @@ class FramePlaces:
 
 
 def read_frame_places(path: str | Path) -> FramePlaces:
-    """Read a csv of corners or camera positions.
+    """Read a csv of corners or camera positions of one video.
 
     It has a column ``frame`` (from 0) or ``time_s``, and either the corners ``x1, y1, …, x4, y4`` (or
     ``lon1, lat1, …``) clockwise from the upper left, with ``crs`` if they are not degrees; or ``lat, lon,
@@ -90,25 +103,46 @@ def read_frame_places(path: str | Path) -> FramePlaces:
     Raises:
       DataError: a column is missing, is no numbers, or names an unknown CRS.
     """
+    return frame_places(read_place_table(path), str(path))
+
+
+def read_place_table(path: str | Path) -> Any:
+    """Read a csv of places as it is written: a table of texts, its columns by the names used here.
+
+    Raises:
+      DataError: it cannot be read, or a column is missing.
+    """
     import pandas
 
     try:
-        table = pandas.read_csv(path, skipinitialspace=True)
+        table = pandas.read_csv(path, skipinitialspace=True, dtype=str)
     except (OSError, ValueError) as error:
         exists = Path(path).exists()
         reason = str(error).splitlines()[0] if exists else "there is no such file"
         raise DataError(f"{path} cannot be read as a csv of frames' places ({reason})") from error
-    table.columns = [_column(str(name)) for name in table.columns]
-    by = next((name for name in ("frame", "time_s") if name in table.columns), None)
-    corners = [f"{axis}{corner}" for corner in (1, 2, 3, 4) for axis in ("x", "y")]
-    camera = not set(corners) <= set(table.columns)
-    wanted = list(_CAMERA) if camera else corners
-    missing = [name for name in wanted if name not in table.columns]
-    if by is None or missing:
+    table = _renamed(table, str(path))
+    by, wanted, _ = _layout(table)
+    if by is None or not set(wanted) <= set(table.columns):
         raise DataError(
             f"{path}: found the columns {', '.join(table.columns)}; expected frame or time_s, and either "
-            f"{', '.join(corners)} or {', '.join(_CAMERA)}"
+            f"{', '.join(_CORNERS)} or {', '.join(_CAMERA)}"
         )
+    return table
+
+
+def frame_places(table: Any, path: str) -> FramePlaces:
+    """Return what a table of ``read_place_table``, or some of its rows, says of one video.
+
+    Args:
+      table: of one video.
+      path: for messages.
+
+    Raises:
+      DataError: no row has numbers that can be, or the CRS or a time is none.
+    """
+    import pandas
+
+    by, wanted, camera = _layout(table)
     numbers = table[[by, *wanted]].apply(pandas.to_numeric, errors="coerce")
     usable = np.isfinite(numbers.to_numpy(float)).all(1)
     if camera:
@@ -122,9 +156,31 @@ def read_frame_places(path: str | Path) -> FramePlaces:
         _LOG.warning("%s: %d of %d rows have no usable place: left out", path, (~usable).sum(), len(usable))
     order = np.argsort(numbers[by].to_numpy(float)[usable], kind="stable")
     rows = numbers.to_numpy(float)[usable][order]
-    crs = _WGS84 if camera else _crs(table, str(path))
-    times = _clock(table[usable].iloc[order], rows[:, 0], str(path)) if "timestamp" in table.columns else None
-    return FramePlaces(str(path), by, rows[:, 0], rows[:, 1:], camera, crs, times)
+    crs = _WGS84 if camera else _crs(table, path)
+    clock = _clock(table[usable].iloc[order], rows[:, 0], path) if "timestamp" in table.columns else ()
+    return FramePlaces(path, by, rows[:, 0], rows[:, 1:], camera, crs, *clock)
+
+
+def _layout(table: Any) -> tuple[Any, list[str], bool]:
+    """Return what rows go by, None without, the columns of a place, and whether these are the camera's."""
+    by = next((name for name in ("frame", "time_s") if name in table.columns), None)
+    camera = not set(_CORNERS) <= set(table.columns)
+    return by, list(_CAMERA if camera else _CORNERS), camera
+
+
+def _renamed(table: Any, path: str) -> Any:
+    """Return the table with columns by the names used here; of several that mean one, the exact one wins."""
+    meaning: dict[str, list[str]] = {}
+    for column in map(str, table.columns):
+        meaning.setdefault(_column(column), []).append(column)
+    taken = {}
+    for name, columns in meaning.items():
+        taken[name] = next((column for column in columns if _plain(column) == name), columns[0])
+        if len(columns) > 1:
+            said = " and ".join(columns)
+            _LOG.warning("%s: the columns %s both mean %s: %s is taken", path, said, name, taken[name])
+    table.columns = table.columns.map(str)
+    return table[list(taken.values())].set_axis(list(taken), axis=1)
 
 
 def _crs(table: Any, path: str) -> str:
@@ -141,8 +197,8 @@ def _crs(table: Any, path: str) -> str:
     return crs
 
 
-def _clock(table: Any, at: Array, path: str) -> Array | None:
-    """Return seconds since 1970 of the rows, interpolated where one has no time; None where none has."""
+def _clock(table: Any, at: Array, path: str) -> tuple[Array, Array] | tuple[()]:
+    """Return where rows have a time, as ``at``, and seconds since 1970 there; nothing where none has."""
     import pandas
 
     try:
@@ -151,18 +207,21 @@ def _clock(table: Any, at: Array, path: str) -> Array | None:
         raise DataError(f"{path}: timestamp is not ISO 8601 ({str(error).splitlines()[0]})") from error
     known = ~np.isnat(times)
     if not known.any():
-        return None
-    seconds = times[known].astype("datetime64[us]").astype(np.int64) / 1e6
-    return np.asarray(np.interp(at, at[known], seconds))
+        return ()
+    return at[known], times[known].astype("datetime64[us]").astype(np.int64) / 1e6
 
 
 def _column(name: str) -> str:
     """Return the name that a column is known by: corners in words are found too."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+    plain = _plain(name)
     corner = re.fullmatch(r"(?:corner_?)?(lat|lon|x|y)[a-z_]*?_?([1-4])(?:_[a-z_]*)?", plain)
     if corner:
         return f"{'x' if corner[1] in ('lon', 'x') else 'y'}{corner[2]}"
     return _ALIASES.get(plain, plain)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
 def _through_corners(points: Array, corners: Array, width: int, height: int) -> Array:

@@ -90,11 +90,52 @@ def test_rows_without_a_time_or_a_place_are_passed_over(tmp_path, caplog):
     ]
     text = CAMERA.replace("fov", "fov,timestamp") + "\n".join(rows) + "\n"
     places = read_frame_places(write(tmp_path / "c.csv", text))
-    start = places.clock(0, 0)
-    assert [places.clock(frame, 0) - start for frame in (5, 10, 20)] == [1, 2, 4]
+    start = places.clock(0, 0, 5)
+    assert [places.clock(frame, 0, 5) - start for frame in (5, 10, 20)] == [1, 2, 4]
     assert "1 of 4 rows have no usable place" in caplog.text
     timeless = CAMERA.replace("fov", "fov,timestamp") + "0,52,13,100,0,-90,90,\n"
-    assert read_frame_places(write(tmp_path / "d.csv", timeless)).clock(0, 0) is None
+    assert read_frame_places(write(tmp_path / "d.csv", timeless)).clock(0, 0, 25) is None
+
+
+@given(
+    by=st.sampled_from(["frame", "time_s"]),
+    rows=st.lists(st.integers(0, 500), min_size=1, max_size=4, unique=True),
+    untimed=st.integers(0, 600),
+    frame=st.integers(0, 1000),
+)
+def test_the_clock_goes_on_beyond_the_rows(tmp_path_factory, by, rows, untimed, frame):
+    rate = 25.0
+    lines = [CAMERA.replace("frame", by).replace("fov", "fov,timestamp")]
+    for row in rows:
+        at, time = (row if by == "frame" else row / rate), np.datetime64("2026-05-01T09:00:00.000", "ms")
+        lines.append(f"{at},52,13,100,0,-90,90,{time + np.timedelta64(round(1000 * row / rate), 'ms')}Z\n")
+    lines.append(f"{untimed if by == 'frame' else untimed / rate},52,13,100,0,-90,90,\n")
+    places = read_frame_places(write(tmp_path_factory.mktemp("c") / "c.csv", "".join(lines)))
+    begin = np.datetime64("2026-05-01T09:00:00", "s").astype(int)
+    assert places.clock(frame, frame / rate, rate) - begin == pytest.approx(frame / rate, abs=1e-3)
+    held = places.points(box_at(320, 240), frame, frame / rate, 640, 480)
+    np.testing.assert_allclose(held, [[13, 52]], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        ("altitude,height,heading", "100,340,0", "altitude and height both mean altitude: altitude is taken"),
+        ("height,altitude,heading", "340,100,0", "height and altitude both mean altitude: altitude is taken"),
+        ("altitude,heading,yaw", "100,0,90", "heading and yaw both mean heading: heading is taken"),
+        ("altitude,yaw,azimuth", "100,0,90", "yaw and azimuth both mean heading: yaw is taken"),
+    ],
+)
+def test_one_of_several_columns_is_taken_and_said(tmp_path, caplog, head, row, said):
+    text = f"frame,lat,lon,pitch,fov,{head}\n0,52,13,-90,90,{row}\n"
+    places = read_frame_places(write(tmp_path / "c.csv", text))
+    np.testing.assert_array_equal(places.values, [[52, 13, 100, 0, -90, 90]])
+    assert said in caplog.text
+
+
+def test_a_clock_in_two_columns_is_read_once(tmp_path):
+    text = CAMERA.replace("fov", "fov,time,timestamp") + "0,52,13,100,0,-90,90,noon,2026-05-01T09:00:00Z\n"
+    assert read_frame_places(write(tmp_path / "c.csv", text)).clock(0, 0, 25) == 1777626000
 
 
 @pytest.mark.parametrize(

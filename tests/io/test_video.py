@@ -1,5 +1,6 @@
-"""Videos come upright, whatever way the camera was held."""
+"""Videos come upright, whole and with the numbers, shapes and colours that their frames have."""
 
+import logging
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -7,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from geomm.io.video import VideoInfo, VideoReader, VideoWriter
+from geomm.io.video import ColorTags, VideoInfo, VideoReader, VideoWriter
 
 HEIGHT, WIDTH = 48, 80
 
@@ -25,6 +26,29 @@ def write(path, pixels, frames=3):
     with VideoWriter(path, info, mark=None) as writer:
         for number in range(frames):
             writer.write(np.ascontiguousarray(pixels), number * 512)
+
+
+def damage(path, packets):
+    """Put zeros in the place of packets, counted in the order of decoding."""
+    import av
+
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for number in packets:
+        begin, size = places[number]
+        data[begin : begin + size] = bytes(size)
+    path.write_bytes(data)
+
+
+def trim(path, first, count, frame_pts=512):
+    """Say in the edit list (ISO/IEC 14496-12, 8.6.6) that only some frames are to be shown."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    scale = struct.unpack(">I", data[(mvhd := data.index(b"mvhd")) + 16 : mvhd + 20])[0]
+    begin = struct.unpack(">i", data[at + 4 : at + 8])[0]
+    data[at : at + 8] = struct.pack(">Ii", scale * count // 25, begin + first * frame_pts)
+    path.write_bytes(data)
 
 
 def note_rotation(path, clockwise):
@@ -67,3 +91,111 @@ def test_what_is_written_of_it_is_upright_by_itself(tmp_path):
     again = VideoReader(tmp_path / "out.mp4").info
     assert replace(again, path="", turns=0) == replace(again, path="")
     assert (again.height, again.width) == (HEIGHT, WIDTH)
+
+
+def write_with_key_frames(path):
+    """Write 60 frames, every 15th of which needs no other."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "15", "keyint_min": "15"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(60):
+            pixels = np.roll(upright(), number, 1)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("lost", [range(20, 25), range(3), range(30, 31), range(0, 60, 17), [15]])
+@pytest.mark.parametrize("ending", [".mp4", ".mov"])
+def test_frames_behind_damaged_ones_keep_their_numbers(tmp_path, caplog, lost, ending):
+    path = tmp_path / f"clip{ending}"
+    write_with_key_frames(path)
+    damage(path, lost)
+    frames = list(VideoReader(path))
+    assert 10 < len(frames) < 60
+    assert [frame.index for frame in frames] == [round(25 * frame.time_s) for frame in frames]
+    assert frames[-1].index == 59
+    assert f"clip{ending} is damaged: {len(frames)} of 60 frames could be read" in caplog.text
+
+
+def test_a_sound_clip_is_numbered_without_gaps(tmp_path, caplog):
+    path = tmp_path / "clip.mp4"
+    write(path, upright(), 60)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        assert [frame.index for frame in VideoReader(path)] == list(range(60))
+    assert not caplog.text
+
+
+def test_a_stream_that_was_cut_is_numbered_from_its_first_picture(tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_with_key_frames(path)
+    import av
+
+    with av.open(str(path)) as whole, av.open(str(tmp_path / "cut.ts"), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if number >= 5 and packet.size:
+                packet.stream = stream
+                cut.mux(packet)
+    frames = list(VideoReader(tmp_path / "cut.ts"))
+    assert [frame.index for frame in frames] == list(range(45)) and frames[0].time_s == 0
+
+
+@pytest.mark.parametrize(("first", "count"), [(15, 45), (0, 30), (20, 25)])
+def test_a_trimmed_clip_is_whole(tmp_path, caplog, first, count):
+    path = tmp_path / "clip.mp4"
+    write(path, upright(), 60)
+    trim(path, first, count)
+    reader = VideoReader(path)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        frames = list(reader)
+    assert reader.info.frames == len(frames) == count and not caplog.text
+    assert [frame.index for frame in frames] == list(range(count)) and frames[0].time_s == 0
+
+
+@pytest.mark.parametrize("clockwise", [0, 90])
+@pytest.mark.parametrize("aspect", [Fraction(1), Fraction(4, 3), Fraction(10, 11)])
+def test_the_shape_of_pixels_is_kept(tmp_path, aspect, clockwise):
+    path = tmp_path / "clip.mp4"
+    info = VideoInfo("", WIDTH, HEIGHT, Fraction(25), None, Fraction(1, 12800), False, pixel_aspect=aspect)
+    with VideoWriter(path, info, mark=None) as writer:
+        writer.write(upright(), 0)
+    if clockwise:
+        note_rotation(path, clockwise)
+    read = VideoReader(path).info
+    assert read.pixel_aspect == (1 / aspect if clockwise else aspect)
+    with VideoWriter(tmp_path / "again.mp4", read) as writer:
+        writer.write(np.zeros((read.height, read.width, 3), np.uint8), 0)
+    assert VideoReader(tmp_path / "again.mp4").info.pixel_aspect == read.pixel_aspect
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(1, 1), (2, 2), (5, 5), (6, 6), (7, 7), (9, 1)],  # that of BT.2020 is not written
+)
+def test_colors_and_what_they_mean_are_kept(tmp_path, given, kept):
+    path, tags = tmp_path / "clip.mp4", ColorTags(given, 9, 18)
+    info = VideoInfo("", WIDTH, HEIGHT, Fraction(25), None, Fraction(1, 12800), False, colors=tags)
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.array([10, 200, 40], np.uint8)
+    with VideoWriter(path, info) as writer:
+        writer.write(pixels, 0)
+    reader = VideoReader(path)
+    assert reader.info.colors == replace(tags, matrix=kept)
+    assert np.abs(next(iter(reader)).pixels.astype(int) - pixels).max() <= 4
+
+
+def test_green_of_high_definition_is_written_by_its_matrix(tmp_path):
+    import av
+
+    path = tmp_path / "clip.mp4"
+    colors = ColorTags(1, 1, 1)
+    info = VideoInfo("", WIDTH, HEIGHT, Fraction(25), None, Fraction(1, 12800), False, colors=colors)
+    with VideoWriter(path, info) as writer:
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.array([0, 200, 0], np.uint8), 0)
+    with av.open(str(path)) as container:
+        luma, blue, red = (bytes(plane)[0] for plane in next(container.decode(video=0)).planes)
+    # ITU-R BT.709, 3: luma from 16 to 235 is 0.7152 of green, and chroma its distance from blue and red.
+    expected = (16 + 219 * 0.7152 * 200 / 255, 128 - 224 * 0.7152 * 200 / 255 / 1.8556)
+    assert luma == pytest.approx(expected[0], abs=2) and blue == pytest.approx(expected[1], abs=2)
+    assert red == pytest.approx(128 - 224 * 0.7152 * 200 / 255 / 1.5748, abs=2)

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geomm.inference.objects.views import scores_of
-from geomm.inference.videos.tracker import FrameTracker
+from geomm.inference.videos.rows import FrameRows
 from geomm.io.frame_places import FramePlaces
 from geomm.io.qml import object_style, write_style
 from geomm.io.table_stream import RowsLayout
 from geomm.io.table_writer import RowWriter
-from geomm.io.video import Frame
-from geomm.structures import Objects, RasterSpec
+from geomm.io.video import VideoInfo
+from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
 _BATCH = 5000
-
-
-class Followed(Protocol):
-    """A frame with its objects, as it is written."""
-
-    @property
-    def frame(self) -> Frame: ...
-    @property
-    def objects(self) -> Objects: ...
-    @property
-    def keys(self) -> NDArray[np.int64]: ...
+_FIELDS = ("frame", "time_s", "track", "class", "value", "confidence")
+_STYLE_HEAD = object_style((), points=True).partition("<categories>")[0]
 
 
 class PointWriter:
@@ -41,25 +30,11 @@ class PointWriter:
       path: GeoPackage to write.
       spec: of the model.
       places: where the frames lie.
-      tracker: knows the tracks' numbers.
-      delay: frames that rows wait for their track's number.
-      width: of the frames, pixels.
-      height: of the frames.
+      info: of the video.
     """  # noqa: D205 - the fields are the first thing to know
 
-    def __init__(
-        self,
-        path: Path,
-        spec: RasterSpec,
-        places: FramePlaces,
-        *,
-        tracker: FrameTracker,
-        delay: int,
-        width: int,
-        height: int,
-    ) -> None:
-        self.path, self.spec, self.places, self.shape = path, spec, places, (width, height)
-        self.tracker, self.delay = tracker, delay
+    def __init__(self, path: Path, spec: RasterSpec, places: FramePlaces, info: VideoInfo) -> None:
+        self.path, self.spec, self.places, self.info = path, spec, places, info
         self._rows = RowWriter(path, RowsLayout("geometry", "Point", places.crs))
         self._waiting: list[tuple[Any, ...]] = []
         self._lost, self._written = 0, False
@@ -68,30 +43,30 @@ class PointWriter:
         self._rows.__enter__()
         return self
 
-    def write(self, followed: Followed) -> None:
-        frame, objects = followed.frame, followed.objects
-        points = self.places.points(objects.boxes.astype(float), frame.index, frame.time_s, *self.shape)
-        clock = self.places.clock(frame.index, frame.time_s)
+    def write(self, rows: FrameRows) -> None:
+        at, info = (rows.frame, rows.time_s), self.info
+        points = self.places.points(rows.boxes.astype(float), *at, info.width, info.height)
+        clock = self.places.clock(*at, float(info.rate))
         kept = np.isfinite(points).all(1)
         self._lost += int((~kept).sum())
         for index in np.flatnonzero(kept):
-            item = self.spec.classes[objects.labels[index]]
-            key = int(followed.keys[index])
-            score = round(float(scores_of(objects)[index]), 4)
+            item = self.spec.classes[rows.labels[index]]
+            track = int(rows.tracks[index]) or None
+            score = round(float(rows.scores[index]), 4)
             self._waiting.append(
                 (
-                    frame.index,
-                    round(frame.time_s, 4),
+                    rows.frame,
+                    round(rows.time_s, 4),
                     clock,
-                    key,
+                    track,
                     item.name,
                     item.value,
                     score,
                     *points[index],
                 )
             )
-        if len(self._waiting) >= _BATCH and self._waiting[0][0] < frame.index - self.delay:
-            self._flush(frame.index - self.delay)
+        if len(self._waiting) >= _BATCH:
+            self._flush()
 
     def __exit__(self, kind: Any, *error: Any) -> None:
         if kind is None and (self._waiting or not self._written):
@@ -102,13 +77,11 @@ class PointWriter:
             if self._lost:
                 _LOG.warning("%d objects lie above the horizon and got no point", self._lost)
 
-    def _flush(self, until: float = float("inf")) -> None:
-        """Write the rows of the frames before ``until``."""
+    def _flush(self) -> None:
         import pyarrow
         import shapely
 
-        rows = [row for row in self._waiting if row[0] < until]
-        self._waiting, self._written = self._waiting[len(rows) :], True
+        rows, self._waiting, self._written = self._waiting, [], True
         columns = list(zip(*rows, strict=True)) if rows else [()] * 9
         integer, real, text = pyarrow.int64(), pyarrow.float64(), pyarrow.string()
         arrays = {
@@ -118,7 +91,7 @@ class PointWriter:
                 [None if at is None else round(at * 1000) for at in columns[2]],
                 pyarrow.timestamp("ms", tz="UTC"),
             ),
-            "track": pyarrow.array([self.tracker.number(key) or None for key in columns[3]], integer),
+            "track": pyarrow.array(columns[3], integer),
             "class": pyarrow.array(columns[4], text),
             "value": pyarrow.array(columns[5], integer),
             "confidence": pyarrow.array(columns[6], real),
@@ -130,3 +103,22 @@ class PointWriter:
         fields = [pyarrow.field(name, array.type) for name, array in arrays.items()]
         fields[-1] = fields[-1].with_metadata({b"ARROW:extension:name": b"geoarrow.wkb"})
         self._rows(pyarrow.RecordBatch.from_pydict(arrays, schema=pyarrow.schema(fields)))
+
+
+def is_point_layer(path: Path) -> bool:
+    """Return whether a file is a layer that ``PointWriter`` wrote."""
+    import pyogrio
+
+    try:
+        info = pyogrio.read_info(path, layer=0)  # the first: a GeoPackage has its styles too
+    except (RuntimeError, ValueError, OSError):
+        return False
+    return [name for name in info["fields"] if name != "time"] == list(_FIELDS)
+
+
+def is_point_style(path: Path) -> bool:
+    """Return whether a file is a style that was written beside such a layer, whatever its classes."""
+    try:
+        return path.read_text(encoding="utf-8").startswith(_STYLE_HEAD)
+    except (OSError, ValueError):
+        return False

@@ -81,6 +81,7 @@ class FrameTracker:
         self.detect_frames = detect_frames
         self._tracks: list[_Track] = []
         self._numbers: dict[int, int] = {}
+        self._open: set[int] = set()
         self._next_key = 0
 
     def update(self, objects: Objects) -> NDArray[np.int64]:
@@ -107,11 +108,20 @@ class FrameTracker:
             if not track.number and track.hits >= self.detect_frames:
                 track.number = self._numbers[track.key] = len(self._numbers) + 1
         self._tracks = [track for track in self._tracks if self._lives(track)]
+        self._open = {track.key for track in self._tracks if not track.number}
         return keys
 
     def number(self, key: int) -> int:
         """Return the number of a track, counting from 1; 0 if it was not seen often enough (yet)."""
         return self._numbers.get(int(key), 0)
+
+    def numbers(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (N,) numbers of tracks, as ``number`` does."""
+        return np.array([self.number(key) for key in keys], np.int64)
+
+    def may_count(self, key: int) -> bool:
+        """Return whether a track has no number but may still get one."""
+        return int(key) in self._open
 
     @property
     def count(self) -> int:

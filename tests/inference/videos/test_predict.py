@@ -1,7 +1,9 @@
 """Objects are followed through a video; its frames and times stay what they were."""
 
 import csv
+import itertools
 import logging
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,8 +14,9 @@ from scipy.ndimage import find_objects, label
 
 from geomm.errors import DataError
 from geomm.inference import ObjectOptions, predict_videos
-from geomm.io.video import VideoReader, VideoWriter, are_videos, is_own_video, is_video
+from geomm.io.video import VideoReader, VideoWriter, are_videos, find_videos, is_own_video, is_video
 from geomm.structures import BandStatistics, Objects, RasterSpec, make_classes
+from tests.io.test_video import damage
 
 HEIGHT, WIDTH, FRAMES = 96, 160, 300
 RATE = Fraction(30000, 1001)
@@ -184,11 +187,28 @@ def test_folders_of_videos(tmp_path):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mov").touch()
     assert are_videos(tmp_path / "clips") and are_videos([tmp_path / "clips", "b.mp4"])
-    assert (
-        are_videos("clips/*.mp4") and not are_videos(tmp_path / "none") and not are_videos(["b.mp4", "s.tif"])
-    )
-    (tmp_path / "clips" / "s.tif").touch()
-    assert not are_videos(tmp_path / "clips")
+    assert are_videos("clips/*.mp4") and not are_videos(tmp_path / "none") and not are_videos([])
+
+
+def test_videos_beside_scenes_are_named(tmp_path, caplog):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.mp4", "b.mp4", "a.csv", "thumb.png"):
+        (clips / name).touch()
+    assert not are_videos(clips)
+    assert f"{clips} holds scenes too (thumb.png): its videos are left out (a.mp4, b.mp4)" in caplog.text
+    assert f"input='{clips}/*.mp4'" in caplog.text
+    for mixed in (clips / "*", [clips / "a.mp4", clips / "thumb.png"], ["b.mp4", "s.tif"]):
+        with pytest.raises(DataError, match="videos and scenes; give one kind at a time"):
+            are_videos(mixed)
+    assert are_videos(clips / "*.mp4") and not are_videos(clips / "*.png")
+    (clips / "thumb.png").unlink()
+    (clips / "empty").mkdir()
+    assert are_videos(clips / "*") and are_videos(clips)
+    assert find_videos(clips / "*") == [str(clips / "a.mp4"), str(clips / "b.mp4")]
+    assert find_videos([clips / "b.mp4", clips]) == [str(clips / "b.mp4"), str(clips / "a.mp4")]
+    with pytest.raises(DataError, match="no match ends in"):
+        find_videos(clips / "*.csv")
 
 
 def test_endings_of_videos():
@@ -217,3 +237,96 @@ def test_points_with_time_by_corners(tmp_path, spec):
         assert point.geometry.y == pytest.approx(north, abs=0.01)
         assert str(point["track"]) == row["track"]
     assert str(made["time"].iloc[-1]).startswith("2024-05-01 10:00:29")
+
+
+CAMERA = "frame,lat,lon,altitude,heading,pitch,fov"
+FIXED = f"{CAMERA},timestamp\n0,52,13,100,0,-90,90,2024-05-01T10:00:00Z\n"
+
+
+def test_a_fixed_camera_needs_one_row_and_its_clock_goes_on(tmp_path, spec):
+    clip = write_clip(tmp_path / "clip.mp4", 40)
+    (tmp_path / "places.csv").write_text(FIXED)
+    follow(clip, tmp_path / "o", spec, footprints=str(tmp_path / "places.csv"))
+    made = geopandas.read_file(tmp_path / "o" / "clip.gpkg", layer="clip")
+    since = (made["time"] - made["time"].iloc[0]).dt.total_seconds()
+    np.testing.assert_allclose(since, made["time_s"], atol=2e-3)
+    assert made["time_s"].iloc[-1] > 1
+
+
+@pytest.mark.parametrize("ending", [".csv", ".gpkg", ".qml"])
+def test_nothing_but_earlier_results_is_replaced(tmp_path, spec, ending):
+    clip, own = write_clip(tmp_path / "clip.mov", 12), tmp_path / f"clip{ending}"
+    log = own if ending == ".csv" else tmp_path / "log.csv"
+    log.write_text(FIXED)
+    if ending != ".csv":
+        own.write_text("mine")
+    before = own.read_bytes()
+    with pytest.raises(DataError, match="give another output folder"):
+        follow(clip, tmp_path, spec, footprints=str(log))
+    assert own.read_bytes() == before and not (tmp_path / "clip.mp4").exists()
+
+
+def test_earlier_results_are_replaced(tmp_path, spec):
+    clip, log = write_clip(tmp_path / "clip.mov", 12), tmp_path / "log.csv"
+    log.write_text(FIXED)
+    for _ in range(2):
+        report = follow(clip, tmp_path, spec, footprints=str(log))
+        assert [path.name for path in report.outputs] == ["clip.mp4", "clip.csv", "clip.gpkg", "clip.qml"]
+    (tmp_path / "clip.csv").write_text("frame,note\n0,mine\n")
+    with pytest.raises(DataError, match="is there and is no csv of objects that geomm wrote"):
+        follow(clip, tmp_path, spec)
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.02])
+def test_all_rows_of_a_track_have_its_number(tmp_path, spec, pause_s):
+    clip, shown = write_clip(tmp_path / "clip.mp4", 120), itertools.count()
+
+    def every_second(inputs, valid):
+        """See one thing in every second frame, and another one a few times at the end."""
+        time.sleep(pause_s)
+        found = []
+        for number in itertools.islice(shown, len(inputs)):
+            boxes = [(20, 20, 40, 40)] * (number % 2 == 0) + [(100, 60, 120, 80)] * (number > 115)
+            boxes = np.array(boxes, np.float32).reshape(-1, 4)
+            scores = np.full(len(boxes), 0.9, np.float32)
+            found.append(Objects(boxes, np.zeros(len(boxes), np.int64), scores))
+        return found
+
+    (tmp_path / "places.csv").write_text(FIXED)
+    options = ObjectOptions(
+        device="cpu", progress=False, batch_size=2, footprints=str(tmp_path / "places.csv")
+    )
+    predict_videos(clip, tmp_path / "o", detect=every_second, spec=spec, options=options)
+    listed = rows(tmp_path / "o" / "clip.csv")
+    assert [row["frame"] for row in listed] == sorted((row["frame"] for row in listed), key=int)
+    for row in listed:
+        assert row["track"] == ("1" if float(row["xmin"]) < 50 else "")
+    made = geopandas.read_file(tmp_path / "o" / "clip.gpkg", layer="clip")
+    numbers = ["" if np.isnan(number) else str(int(number)) for number in made["track"]]
+    assert numbers == [row["track"] for row in listed]
+
+
+def test_rows_keep_to_their_frames_behind_a_damaged_part(tmp_path, spec):
+    clip = write_clip(tmp_path / "clip.mp4", 60)
+    damage(clip, range(20, 25))
+    lines = ["frame,x1,y1,x2,y2,x3,y3,x4,y4"]
+    lines += [f"{frame},{frame},1,{frame + 1},1,{frame + 1},0,{frame},0" for frame in (0, 59)]
+    (tmp_path / "places.csv").write_text("\n".join(lines))
+    report = follow(clip, tmp_path / "o", spec, footprints=str(tmp_path / "places.csv"))
+    assert report.amount == 55
+    made = geopandas.read_file(tmp_path / "o" / "clip.gpkg", layer="clip")
+    assert made["frame"].iloc[-1] == 59 and not set(made["frame"]) & set(range(20, 25))
+    np.testing.assert_allclose(made["time_s"] * float(RATE), made["frame"], atol=0.01)
+    assert ((made.geometry.x - made["frame"]).between(0, 1)).all()
+
+
+def test_each_clip_lies_where_its_own_rows_say(tmp_path, spec):
+    clips = [write_clip(tmp_path / f"{name}.mp4", 12) for name in "ab"]
+    log = tmp_path / "log.csv"
+    log.write_text(f"video,{CAMERA}\na.mp4,0,52,13,100,0,-90,90\nb.mp4,0,10,13,100,0,-90,90\n")
+    follow(clips, tmp_path / "o", spec, footprints=str(log))
+    north = [geopandas.read_file(tmp_path / "o" / f"{name}.gpkg", layer=name).geometry.y for name in "ab"]
+    assert (north[0].round() == 52).all() and (north[1].round() == 10).all()
+    log.write_text(FIXED)
+    with pytest.raises(DataError, match="which of 2 videos"):
+        follow(clips, tmp_path / "o", spec, footprints=str(log))
