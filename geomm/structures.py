@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 #: Value of a mask pixel that is neither trained on nor counted in a metric.
 IGNORE_INDEX = 255
+#: Label of an object whose class nobody named.
+NO_CLASS = -1
 #: Most classes that a mask of bytes can tell apart, ``IGNORE_INDEX`` left out.
 MAX_CLASSES = 255
 
@@ -240,7 +242,7 @@ class Objects:
     Attributes:
       boxes: (N, 4) float32 xmin, ymin, xmax, ymax in pixels; (0, 0) is the upper left corner of the
         upper left pixel, so the box of that pixel alone is 0, 0, 1, 1.
-      labels: (N,) int64 index into the spec's classes.
+      labels: (N,) int64 index into the spec's classes; ``NO_CLASS`` of what is ignored whatever it may be.
       scores: (N,) float32 from 0 to 1, None for the truth.
       masks: (N, H, W) bool over the whole image, None where only boxes are known.
       ignored: (N,) bool, the truth's objects that are neither learnt nor counted (crowds, cut by a

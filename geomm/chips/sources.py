@@ -19,7 +19,7 @@ from geomm.datasets.maps.pairs import Everywhere
 from geomm.datasets.maps.scene_files import OpenScene, Paths, open_scenes
 from geomm.datasets.maps.targets import MaskTarget, PixelTarget
 from geomm.datasets.objects.targets import BoxTarget
-from geomm.datasets.objects.windows import SceneObjects, shown_in
+from geomm.datasets.objects.windows import SceneObjects, label_indices, shown_in
 from geomm.datasets.pictures.source import Picture
 from geomm.errors import DataError
 from geomm.io.object_files import valid_area
@@ -29,7 +29,7 @@ from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.vector import layer_classes
 from geomm.registry import DATASETS, build
-from geomm.structures import IGNORE_INDEX, ClassSpec, Georeference, PixelWindow, make_classes
+from geomm.structures import IGNORE_INDEX, NO_CLASS, ClassSpec, Georeference, PixelWindow, make_classes
 
 #: Pixels that are read at once, beside those of one tile.
 _READ_BYTES = 64 * 2**20
@@ -286,11 +286,13 @@ def cut_outlines(labels: ObjectLabels, window: PixelWindow, index_of: Mapping[st
     import shapely
 
     near, seen = shown_in(labels, window)
+    indices = label_indices(near, index_of)
+    named = indices != NO_CLASS  # no format has objects without a class
+    near, seen, indices = near[named], seen[named], indices[named]
     # Where outlines touch along an edge, lines lie beside the areas.
     areal = np.array([*(valid_area(item) for item in seen), None], object)[:-1]
     shares = np.minimum(shapely.area(areal) / np.maximum(near.areas, 1e-12), 1.0)
     moved = shapely.transform(areal, lambda points: points - [window.col, window.row])
-    indices = np.array([index_of[str(name)] for name in near.names], np.int64)
     return CutObjects(np.asarray(moved, object), indices, shares, near.ignored)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
@@ -11,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError, did_you_mean
+from geomm.io.namesakes import scenes_of_labels
 from geomm.io.object_labels import ObjectLabels
 from geomm.io.raster import RasterReader
+from geomm.io.vector import VectorLabels
 from geomm.structures import PixelWindow
+
+_LOG = logging.getLogger("geomm")
 
 #: Of a box, as the columns of a csv are called.
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -26,6 +31,8 @@ _COLUMNS = {
     "ymax": ("ymax", "y_max", "bottom", "y2"),
     "label": ("label", "class", "name", "category", "classname"),
 }
+#: GEOS's numbers of polygons and multipolygons.
+_AREAL = (3, 6)
 #: The class of KITTI's regions that nobody labelled.
 _DONT_CARE = "DontCare"
 
@@ -109,9 +116,8 @@ def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
     Raises:
       DataError: the file cannot be read, or a line is of neither form.
     """
-    import shapely
-
-    outlines: list[Any] = []
+    boxes: list[list[float]] = []
+    polygons: dict[int, Any] = {}
     names: list[str | None] = []
     for number, line in read_lines(path):
         parts = line.split()
@@ -119,23 +125,22 @@ def read_yolo(path: str | Path, width: int, height: int) -> ObjectLabels:
         values = [_number(text, where) for text in parts[1:]]
         if len(values) == 4:
             x, y, w, h = values
-            outline = shapely.box(*_scaled([(x - w / 2, y - h / 2), (x + w / 2, y + h / 2)], width, height))
+            boxes.append(
+                [(x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height]
+            )
         elif len(values) >= 6 and len(values) % 2 == 0:
-            corners = np.reshape(values, (-1, 2)) * [width, height]
-            outline = valid_area(shapely.Polygon(corners))
+            polygons[len(boxes)] = polygon_of(np.reshape(values, (-1, 2)) * [width, height], where)
+            boxes.append([0.0] * 4)
         else:
             raise DataError(
                 f"{where} has {len(parts)} columns; expected a class with centre and size (5 in all), or "
                 "with three corners or more"
             )
-        outlines.append(outline)
         names.append(_whole_as_text(parts[0]))
-    return ObjectLabels(
-        str(path),
-        np.array([*outlines, None], object)[:-1],
-        np.array([*names, None], object)[:-1],
-        np.zeros(len(names), bool),
-    )
+    labels = ObjectLabels.of_boxes(str(path), boxes, names)
+    for index, polygon in polygons.items():
+        labels.geometries[index] = polygon
+    return labels
 
 
 def is_yolo(path: str | Path) -> bool:
@@ -146,10 +151,6 @@ def is_yolo(path: str | Path) -> bool:
         return len([float(value) for value in first.split()]) >= 5
     except (OSError, ValueError):
         return False
-
-
-def _scaled(corners: Sequence[tuple[float, float]], width: int, height: int) -> list[float]:
-    return [value * edge for corner in corners for value, edge in zip(corner, (width, height), strict=True)]
 
 
 def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[str, ObjectLabels]:
@@ -163,7 +164,7 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
       label_field: column of the class, where it is another.
 
     Returns:
-      Labels by file name of the image, by an empty name without such a column.
+      Labels by path of the image as the csv gives it, by an empty one without such a column.
 
     Raises:
       DataError: the file cannot be read, or lacks a column.
@@ -190,13 +191,13 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
     images = (
         pd.Series([""] * len(frame))
         if found["image"] is None
-        else frame[found["image"]].fillna("").astype(str)
+        else frame[found["image"]].fillna("").astype(str).map(image_key)
     )
     boxes = edges.to_numpy(np.float64)
     names = np.array([None] * len(frame) if labels is None else [_text(value) for value in labels], object)
     result = {}
     for image, mine in images.groupby(images, sort=False).indices.items():
-        name = PureWindowsPath(str(image)).name
+        name = str(image)
         result[name] = ObjectLabels.of_boxes(str(path), boxes[mine], names[mine].tolist(), image=name)
     return result
 
@@ -208,28 +209,37 @@ def pixel_columns(names: Iterable[str], *, label_field: str | None = None) -> di
     return {key: next((given[n] for n in alike if n in given), None) for key, alike in wanted.items()}
 
 
-def labels_of_image(labels: Mapping[str, ObjectLabels], scene: str, file: str) -> ObjectLabels:
-    """Return the labels of a scene among those of many images, by its file name or stem.
+def image_key(path: str) -> str:
+    """Return an image's path as labels give it, with forward slashes; an empty one stays so."""
+    return path and PureWindowsPath(path).as_posix()
+
+
+def labels_of_image(
+    labels: Mapping[str, ObjectLabels], scene: str, file: str, scenes: Sequence[str] = ()
+) -> ObjectLabels:
+    """Return the labels of a scene among those of many images, by its file name or stem and its folders.
 
     Args:
-      labels: by file name of the image; by an empty name alone where a file has one image.
+      labels: by path of the image; by an empty one alone where a file has one image.
       scene: path of the image.
-      file: of the labels, for messages.
+      file: of the labels, in whose folder paths may begin.
+      scenes: all whose labels are looked for, this one among them.
 
     Raises:
-      DataError: none are its.
+      DataError: none are its, or its name and folders do not tell which.
     """
     if set(labels) == {""}:
         return labels[""]
-    wanted = Path(scene)
-    for same in (
-        lambda name: Path(name).name == wanted.name,
-        lambda name: Path(name).stem == wanted.stem,
-    ):
-        found = [item for name, item in labels.items() if same(name)]
-        if found:
-            return found[0]
-    raise DataError(f"{file} names no image {wanted.name}; it names {', '.join(list(labels)[:5])}")
+    owners = scenes_of_labels(tuple(labels), tuple(scenes) or (scene,), file)
+    mine = [name for name, found in owners.items() if scene in found]
+    if not mine:
+        raise DataError(f"{file} names no image {Path(scene).name}; it names {', '.join(list(labels)[:5])}")
+    if len(mine) > 1 or len(owners[mine[0]]) > 1:
+        raise DataError(
+            f"{file}: the labels of {' or '.join(mine[:3])} may be of {' or '.join(owners[mine[0]][:3])}; "
+            "name images with the folders that the scenes lie in"
+        )
+    return labels[mine[0]]
 
 
 def _text(value: Any) -> str | None:
@@ -297,6 +307,50 @@ def polygons_of(numbers: NDArray[np.int32]) -> list[Any]:
     for outline, value in shapes(numbers, mask=numbers != 0, connectivity=4):
         parts.setdefault(int(value), []).append(shapely.geometry.shape(outline))
     return [valid_area(shapely.unary_union(parts[value])) for value in sorted(parts)]
+
+
+def polygon_of(corners: Any, where: str) -> Any:
+    """Return the area of an outline as a valid polygon or multipolygon, an empty one where it has none.
+
+    Args:
+      corners: (N, 2) or (2 N,), pixels.
+      where: it was found, for messages.
+
+    Raises:
+      DataError: a coordinate is not finite, or no polygon can be made of the corners.
+    """
+    import shapely
+
+    points = np.asarray(corners, np.float64).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise DataError(f"{where}: found a coordinate that is not finite, expected numbers")
+    try:
+        return valid_area(shapely.Polygon(points))
+    except (ValueError, shapely.errors.ShapelyError) as error:
+        raise DataError(f"{where}: the {len(points)} corners are no polygon ({error})") from error
+
+
+def objects_of_layer(layer: VectorLabels) -> ObjectLabels:
+    """Return the features of a layer that have an area as objects, in pixels of its scene.
+
+    Raises:
+      DataError: there are features, but none with an area.
+    """
+    import shapely
+
+    geometries = np.array([*layer.geometries, None], object)[:-1]
+    for index in np.flatnonzero(~np.isin(shapely.get_type_id(geometries), _AREAL)):
+        geometries[index] = valid_area(geometries[index])
+    kept = shapely.area(geometries) > 0 if len(geometries) else np.zeros(0, bool)
+    if len(geometries) and not kept.any():
+        raise DataError(
+            f"{layer.path} holds no polygons but {layer.geometries[0].geom_type}s; objects need boxes or "
+            "outlines: draw a margin around points (a buffer) first"
+        )
+    if not kept.all():
+        _LOG.warning("%s: %d features without an area left out", layer.path, int((~kept).sum()))
+    names = np.array([None] * len(geometries), object) if layer.names is None else layer.names
+    return ObjectLabels(layer.path, geometries[kept], names[kept], np.zeros(int(kept.sum()), bool))
 
 
 def valid_area(geometry: Any) -> Any:

@@ -29,15 +29,16 @@ class ObjectLayerWriter:
     The fields: ``id`` counts from 1; ``class`` and ``value`` (what the training data call it);
     ``confidence`` from 0 to 1; ``scene``, the input's name; ``width_m``, ``height_m`` (along the image's
     rows and columns) and ``area_m2`` in metres, as ``ground_of`` measures them, and in pixels where there is
-    no CRS: then the fields end in ``_px`` and ``_px2``.
+    no CRS: then the fields end in ``_px`` and ``_px2``. Geometries are in the coordinates of the
+    georeference's transform, those of a world file too; without one these are pixels, rows counted down.
 
     Args:
       path: .gpkg, .geojson, .fgb or .parquet.
-      georeference: of the pixels that objects come in; without a CRS, pixels with rows counted down.
+      georeference: of the pixels that objects come in.
       classes: of the labels.
       scenes: names of the inputs.
       outlines: polygons with any number of parts instead of boxes.
-      min_area_m2: smaller objects are left out.
+      min_area_m2: smaller objects are left out; square pixels where there is no CRS.
     """
 
     def __init__(
@@ -84,10 +85,14 @@ class ObjectLayerWriter:
         import pyarrow
         import shapely
 
-        geometries = self._placed(box_polygons(boxes) if shapes is None else shapes)
-        ground = ground_of(self.georeference.crs)
-        widths, heights = self._sizes(boxes, ground.metres_per_unit(geometries))
-        areas = ground.areas_m2(geometries)
+        pixels = self._pixels(box_polygons(boxes) if shapes is None else shapes)
+        geometries = self._placed(pixels)
+        widths, heights = (boxes[:, 2:] - boxes[:, :2]).T
+        areas = shapely.area(pixels)
+        if self.georeference.crs is not None:
+            ground = ground_of(self.georeference.crs)
+            across, down = self._metres_per_pixel(ground.metres_per_unit(geometries))
+            widths, heights, areas = widths * across, heights * down, ground.areas_m2(geometries)
         kept = areas >= self.min_area_m2
         names = np.array([item.name for item in self.classes], dtype=object)
         values = np.array([item.value for item in self.classes], np.int32)
@@ -151,25 +156,27 @@ class ObjectLayerWriter:
         arrays = {name: pyarrow.array([], kind) for name, kind in types.items()}
         self._rows(pyarrow.RecordBatch.from_pydict(arrays, schema=self._schema(arrays)))
 
+    def _pixels(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+        """Return shapes as the layer's type has them, in pixels."""
+        return np.array([as_multipolygon(shape) for shape in shapes], object) if self.outlines else shapes
+
     def _placed(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-        """Return shapes in map coordinates, as valid (multi)polygons."""
+        """Return shapes in map coordinates."""
         import shapely
 
-        if self.outlines:
-            shapes = np.array([as_multipolygon(shape) for shape in shapes], dtype=object)
         a, b, c, d, e, f = self.georeference.transform
         placed = shapely.transform(
             shapes, lambda p: np.stack([a * p[:, 0] + b * p[:, 1] + c, d * p[:, 0] + e * p[:, 1] + f], axis=1)
         )
         return np.asarray(placed, dtype=object)
 
-    def _sizes(
-        self, boxes: NDArray[np.float64], metres: NDArray[np.float64]
+    def _metres_per_pixel(
+        self, metres: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (N,) metres of a pixel along rows and along columns, from those (N, 2) of a unit."""
         a, b, _, d, e, _ = self.georeference.transform
-        cols, rows = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
         east, north = metres[:, 0], metres[:, 1]
-        return cols * np.hypot(a * east, d * north), rows * np.hypot(b * east, e * north)
+        return np.hypot(a * east, d * north), np.hypot(b * east, e * north)
 
 
 def written_crs(path: Path, crs: str | None) -> str | None:

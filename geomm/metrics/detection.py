@@ -19,7 +19,7 @@ from geomm.metrics.object_matching import (
     overlaps,
 )
 from geomm.registry import METRICS
-from geomm.structures import Objects
+from geomm.structures import NO_CLASS, Objects
 
 #: How far below the lowest score that is kept a threshold lies at most.
 _BELOW = 0.005
@@ -144,8 +144,10 @@ def match_image(
         found, overlap = found[kept], None if overlap is None else overlap[kept]
     assert found.scores is not None
     result = {}
-    for kind in np.union1d(found.labels, truth.labels):
-        mine, real = np.flatnonzero(found.labels == kind), np.flatnonzero(truth.labels == kind)
+    nameless = truth.labels == NO_CLASS  # excuses what is found there of any class
+    for kind in np.union1d(found.labels, truth.labels[~nameless]):
+        mine = np.flatnonzero(found.labels == kind)
+        real = np.flatnonzero((truth.labels == kind) | nameless)
         one, two = found[mine], truth[real]
         crowd = np.zeros(len(two), bool) if two.ignored is None else two.ignored
         shared = overlaps(one, two, crowd, masks=masks) if overlap is None else overlap[np.ix_(mine, real)]

@@ -81,8 +81,11 @@ class Detection(RasterTask):
         from geomm.metrics.detection import DetectionMetric
 
         names = [item.name for item in spec.classes]
-        at_work = {"iou": self.iou, "score_threshold": self.score_threshold}
-        return [DetectionMetric(classes=names, masks=self.masked, **at_work)]
+        return [
+            DetectionMetric(
+                classes=names, masks=self.masked, iou=self.iou, score_threshold=self.score_threshold
+            )
+        ]
 
     def build_model(self, config: Mapping[str, Any], spec: RasterSpec) -> BaseModel:
         from geomm.models.external import is_external

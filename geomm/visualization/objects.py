@@ -113,8 +113,9 @@ def _draw_onto(axis: Any, objects: Objects, classes: Sequence[ClassSpec]) -> Non
     if objects.masks is not None and len(objects):
         axis.imshow(_tint(objects, classes, ignored), interpolation="nearest")
     for number, (left, top, right, bottom) in enumerate(objects.boxes):
-        red, green, blue = (part / 255 for part in classes[int(objects.labels[number])].color)
-        color = (0.83, 0.83, 0.83) if ignored[number] else (red, green, blue)
+        shown = (211, 211, 211) if ignored[number] else classes[int(objects.labels[number])].color
+        red, green, blue = (part / 255 for part in shown)
+        color = (red, green, blue)
         # Pixel edges lie half a pixel before matplotlib's pixel middles.
         axis.add_patch(
             Rectangle(

@@ -41,3 +41,22 @@ def test_sizes_in_web_mercator_are_those_on_the_ground(tmp_path, outlines):
     layer = pyogrio.read_dataframe(path, layer="objects")
     np.testing.assert_allclose(layer["area_m2"], [2508.4], rtol=1e-4)
     np.testing.assert_allclose([*layer["width_m"], *layer["height_m"]], [50.126, 50.042], rtol=1e-4)
+
+
+@pytest.mark.parametrize("outlines", [False, True])
+@pytest.mark.parametrize("transform", [(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.5, 0.1, 1000.0, 0.2, -0.5, 2000.0)])
+def test_without_a_crs_sizes_are_pixels_whatever_the_world_file(tmp_path, outlines, transform):
+    place = Georeference(None, transform)
+    classes, path = [ClassSpec(1, "palm", (255, 0, 0))], tmp_path / "objects.gpkg"
+    boxes = np.array([[10.0, 20.0, 30.0, 60.0], [20.0, 0.0, 26.0, 6.0]])
+    shapes = box_polygons(boxes) if outlines else None
+    with ObjectLayerWriter(
+        path, georeference=place, classes=classes, scenes=["a"], outlines=outlines, min_area_m2=100.0
+    ) as writer:
+        writer.add(boxes, np.zeros(2, np.int32), np.ones(2, np.float32), np.zeros(2, np.int32), shapes)
+    layer = pyogrio.read_dataframe(path, layer="objects")
+    assert layer[["width_px", "height_px", "area_px2"]].to_numpy().tolist() == [[20.0, 40.0, 800.0]]
+    a, b, c, d, e, f = transform
+    corners = [(a * x + b * y + c, d * x + e * y + f) for x in (10, 30) for y in (20, 60)]
+    expected = [*np.min(corners, 0), *np.max(corners, 0)]
+    np.testing.assert_allclose(layer.total_bounds, expected)

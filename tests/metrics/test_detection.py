@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from geomm.metrics.detection import DetectionMetric, evaluate_scene
-from geomm.structures import Objects
+from geomm.structures import NO_CLASS, Objects
 
 NAMES = ["palm", "pool"]
 
@@ -195,3 +195,11 @@ def test_the_best_of_too_many_are_looked_at():
     found = scored([[20, 20, 30, 30], [0, 0, 10, 10]], [0.9, 0.1])
     assert judge([(found, truth)], max_objects=1)[0]["recall"] == 0
     assert judge([(found, truth)])[0]["recall"] == 1
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_what_lies_on_an_object_of_no_class_is_no_mistake_of_any(kind):
+    truth = objects([[0, 0, 10, 10], [30, 30, 50, 50]], [kind, NO_CLASS], ignored=np.array([False, True]))
+    found = scored([[0, 0, 10, 10], [32, 32, 48, 48]], [0.9, 0.95], [kind, kind])
+    results, _ = judge([(found, truth)])
+    assert results["AP50"] == 1 and results["precision"] == 1 and results["recall"] == 1

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from geomm.datasets.blocks import fingerprint
 from geomm.datasets.maps.labels import SceneLabels, distinct_values, is_vector
 from geomm.errors import DataError
+from geomm.io.namesakes import namesakes
 from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS, expand
 from geomm.io.raster import RasterReader, same_crs
 from geomm.structures import PixelWindow
@@ -19,6 +22,10 @@ _LOG = logging.getLogger("geomm")
 Paths = str | Sequence[str] | None
 #: Edge of the windows in which a label raster is searched for its values, pixels.
 _SEARCH_PX = 1024
+#: What a label file may be called after its scene.
+_SUFFIXES = ("", "_mask", "_label", "_labels", "_gt", "_truth")
+#: Label files that seldom say where on the map they lie.
+_IN_PIXELS = (".csv", ".xml", ".png", ".jpg", ".jpeg")
 
 
 @dataclass
@@ -62,7 +69,7 @@ def open_scenes(
     opened, failed = [], []
     for scene in scenes:
         try:
-            opened.append(place(scene, "" if labels is None else pair(scene, found)))
+            opened.append(place(scene, "" if labels is None else pair(scene, found, scenes)))
         except DataError as error:
             if not skip_errors:
                 raise
@@ -75,23 +82,52 @@ def open_scenes(
     return opened
 
 
-def pair(scene: str, labels: Sequence[str]) -> str:
-    """Return the label file of a scene: the only one, or the one whose name is alike.
+def pair(scene: str, labels: Sequence[str], scenes: Sequence[str] = ()) -> str:
+    """Return the label file of a scene: the only one, or the one whose name and folders are most alike.
+
+    Scenes of one name may share a file that says where it lies, as several dates of one place do.
+
+    Args:
+      scene: path.
+      labels: paths of all label files.
+      scenes: all whose labels are looked for, this one among them.
 
     Raises:
-      DataError: there are several, and none is named like the scene.
+      DataError: there are several, and none, or more than one, is named like the scene.
     """
     if len(labels) == 1:
         return labels[0]
-    stem = Path(scene).stem
-    stems = {Path(path).stem: path for path in labels}
-    for suffix in ("", "_mask", "_label", "_labels", "_gt", "_truth"):
-        if stem + suffix in stems:
-            return stems[stem + suffix]
-    kind = "layer" if is_vector(labels[0]) else "raster"
-    raise DataError(
-        f"{scene}: none of the {len(labels)} label files is named like it; expected a {kind} called {stem}"
-    )
+    found, owners = _namesakes_of(tuple(scenes) or (scene,), tuple(labels))
+    mine = found.get(scene, ())
+    if not mine:
+        kind = "layer" if is_vector(labels[0]) else "raster"
+        raise DataError(
+            f"{scene}: none of the {len(labels)} label files is named like it; expected a {kind} called "
+            f"{Path(scene).stem}"
+        )
+    if len(mine) > 1:
+        raise DataError(f"{scene}: {' and '.join(mine[:3])} are named alike; {_FOLDERS}")
+    if owners[mine[0]] > 1 and Path(mine[0]).suffix.lower() in _IN_PIXELS:
+        raise DataError(f"{scene}: {mine[0]} may be of another scene of that name; {_FOLDERS}")
+    return mine[0]
+
+
+#: How files of one name are told apart.
+_FOLDERS = "put labels into folders that are called like their scenes'"
+
+
+@lru_cache(maxsize=4)
+def _namesakes_of(
+    scenes: tuple[str, ...], labels: tuple[str, ...]
+) -> tuple[dict[str, tuple[str, ...]], Counter[str]]:
+    """Return the label files that each scene may have, and of how many scenes each is one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for suffix in _SUFFIXES:
+        called = tuple(str(Path(s).with_name(Path(s).stem + suffix + Path(s).suffix)) for s in scenes)
+        for scene, mine in zip(scenes, namesakes(called, labels), strict=True):
+            if mine:
+                found.setdefault(scene, tuple(labels[index] for index in mine))
+    return found, Counter(label for mine in found.values() for label in mine)
 
 
 def check_alike(scenes: Sequence[OpenScene], bands: Sequence[int], *, all_bands: bool) -> None:

@@ -412,6 +412,37 @@ def list_images(root: Path) -> list[Path]:
     return found
 
 
+def certain_chips(
+    labels: Mapping[str, ObjectLabels], images: Mapping[str, Sequence[Path]], problems: Problems
+) -> list[tuple[Path, ReadLabels]]:
+    """Return the chips of which it is clear whose labels are whose.
+
+    Args:
+      labels: by what they are called in messages.
+      images: those that labels may be of, by the same; what has none is left to the caller to tell.
+      problems: told of labels of several images, and of images with several labels.
+    """
+    owners: dict[Path, list[str]] = {}
+    for name, found in images.items():
+        if len(found) > 1:
+            several = " or ".join(str(path) for path in found[:3])
+            problems.tell("labels of one of several images", f"{name} may be of {several}; {_FOLDERS}")
+        for path in found if len(found) == 1 else ():
+            owners.setdefault(path, []).append(name)
+    chips: list[tuple[Path, ReadLabels]] = []
+    for path, names in owners.items():
+        if len(names) > 1:
+            several = " or of ".join(names[:3])
+            problems.tell("image of several labels", f"{path} may have the labels of {several}; {_FOLDERS}")
+        else:
+            chips.append((path, partial(known_labels, labels[names[0]])))
+    return chips
+
+
+#: How files of one name are told apart.
+_FOLDERS = "keep labels in folders that are called like their images', or name images with their folders"
+
+
 def known_labels(labels: ObjectLabels, info: RasterInfo) -> ObjectLabels:
     """Return labels that were read with those of all images."""
     return labels

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 from pathlib import Path
 from typing import Any
 
-from geomm.datasets.objects.chips import ChipFolder, ObjectChips, ReadLabels, known_labels, list_images
+from geomm.datasets.objects.chips import ChipFolder, ObjectChips, certain_chips, list_images
 from geomm.errors import DataError
 from geomm.io.coco import read_coco
+from geomm.io.namesakes import namesakes
 from geomm.io.object_labels import Problems
 from geomm.io.sniff import is_coco
 from geomm.registry import DATASETS
@@ -20,7 +21,8 @@ class CocoChips(ObjectChips):
 
     Args:
       annotations: the json; None for the only one of COCO's form below ``root``.
-      options: of ``ObjectChips``; ``root`` is the folder of the images, searched in depth.
+      options: of ``ObjectChips``; ``root`` is the folder of the images, searched in depth. Images that lie
+        deeper than the json says are known by their stem and the folders that agree.
     """
 
     def __init__(self, *, annotations: str | None = None, **options: Any) -> None:
@@ -28,18 +30,17 @@ class CocoChips(ObjectChips):
         self.annotations = annotations
 
     def read_folder(self, problems: Problems) -> ChipFolder:
-        images = {path.name: path for path in list_images(self.root)}
+        images = list_images(self.root)
         file = read_coco(self._json(), problems)
-        chips: list[tuple[Path, ReadLabels]] = []
-        for name, labels in file.labels.items():
-            path = self.root / name
-            path = path if path.is_file() else images.get(Path(name).name, path)
-            if not path.is_file():
-                problems.tell(
-                    "labels of a missing image", f"{labels.path}: image {name} is not below {self.root}"
-                )
-            else:
-                chips.append((path, partial(known_labels, labels)))
+        called = tuple(os.path.normpath(self.root / name) for name in file.labels)
+        owners: dict[str, list[Path]] = {}
+        for name, mine in zip(file.labels, namesakes(called, tuple(map(str, images))), strict=True):
+            direct = self.root / name
+            owners[name] = [direct] if direct.is_file() else [images[index] for index in mine]
+            if not owners[name]:
+                path = file.labels[name].path
+                problems.tell("labels of a missing image", f"{path}: image {name} is not below {self.root}")
+        chips = certain_chips(file.labels, owners, problems)
         # Categories are names already; their numbers become the classes' values.
         return ChipFolder(chips, file.classes, map_space=self.map_space)
 

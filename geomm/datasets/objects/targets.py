@@ -17,8 +17,9 @@ from geomm.datasets.maps.scene_files import OpenScene, Paths, open_scenes
 from geomm.datasets.maps.windows import Change, RandomWindows
 from geomm.datasets.objects.windows import JudgeObjects, LearnObjects, ObjectWindows, SceneObjects, margin_px
 from geomm.errors import DataError
-from geomm.io.coco import CocoFile, read_coco
-from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
+from geomm.io.coco import read_coco
+from geomm.io.namesakes import scenes_of_labels
+from geomm.io.object_files import labels_of_image, objects_of_layer, read_pixel_csv, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster import RasterReader
@@ -76,42 +77,76 @@ class BoxTarget:
         return cls(masks=masks, **{key: dataset[key] for key in keys if key in dataset})
 
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
+        assert images is not None
         problems = Problems(skip_errors)
+        scenes = tuple(expand(images))
+        files = [] if labels is None else expand(labels, _ENDINGS)
 
         def place(scene: str, file: str) -> OpenScene:
             reader = RasterReader(scene)
-            found = self._read(file or _beside(scene), reader.info, problems)
-            return OpenScene(reader, SceneObjects(objects=found, masks=self.masks), role)
+            info = reader.info
+            # A file of one scene is known by its own name, whatever it calls the image.
+            rivals = scenes if len(files) == 1 else (scene,)
+            found = self._read(file or _beside(scene), scene, rivals, info, problems.skip)
+            found = found.in_image(info.width, info.height, problems)
+            objects = found if self.masks else found.as_boxes()
+            return OpenScene(reader, SceneObjects(objects=objects, masks=self.masks), role)
 
         opened = open_scenes(images, labels, place, skip_errors=skip_errors, endings=_ENDINGS)
-        for file in [] if labels is None else expand(labels, _ENDINGS):
-            _tell_missing(file, [scene.reader.info.path for scene in opened])
+        for file in files:
+            self._tell_missing(file, scenes)
         problems.sum_up("labels")
         return opened
 
-    def _read(self, file: str, scene: RasterInfo, problems: Problems) -> ObjectLabels:
-        """Return the objects of a scene, in its pixels."""
+    def _read(
+        self, file: str, scene: str, scenes: tuple[str, ...], info: RasterInfo, skip: bool
+    ) -> ObjectLabels:
+        """Return the objects that a file has for one of the scenes, in its pixels."""
         ending = Path(file).suffix.lower()
-        if ending == ".csv":
-            found = labels_of_image(_csv(file), scene.path, file)
+        many = self._of_many(file, skip)
+        if self.label_field is not None and (ending == ".xml" or (many is not None and ending == ".json")):
+            raise DataError(
+                f"{file}: dataset.label_field={self.label_field} is for vector layers and csv; PASCAL VOC "
+                "xml and COCO json have their own place for the class: leave the option out"
+            )
+        if many is not None:
+            found = labels_of_image(many, scene, file, scenes)
         elif ending == ".xml":
             found = read_voc(file)
-        elif ending == ".json" and is_coco(file):
-            found = labels_of_image(_coco(file, problems.skip).labels, scene.path, file)
         elif is_vector(file):
-            found = _of_layer(VectorLabels.open(file, scene, label_field=self.label_field))
+            return objects_of_layer(VectorLabels.open(file, info, label_field=self.label_field))
         else:
             raise DataError(
                 f"{file}: labels of objects are a vector layer, a csv of pixel boxes, PASCAL VOC xml or COCO "
                 f"json, not a {ending or 'file without ending'}"
             )
-        if ending in (".csv", ".xml", ".json") and found.size not in (None, (scene.width, scene.height)):
-            problems.tell(
-                "labels of another size",
-                f"{file}: for an image of {found.size} px, {scene.path} has {scene.width} x {scene.height}",
+        if found.size not in (None, (info.width, info.height)):
+            assert found.size is not None
+            raise DataError(
+                f"{file}: labels of another size, {found.size[0]} x {found.size[1]}; {info.path} has "
+                f"{info.width} x {info.height} px"
             )
-        kept = found.in_image(scene.width, scene.height, problems)
-        return kept if self.masks else kept.as_boxes()
+        return found
+
+    def _of_many(self, file: str, skip: bool) -> dict[str, ObjectLabels] | None:
+        """Return the labels of a file of several images by image, None where it is of another kind."""
+        ending = Path(file).suffix.lower()
+        if ending == ".csv":
+            return _read_csv(file, os.path.getmtime(file) if os.path.exists(file) else 0.0, self.label_field)
+        if ending == ".json" and is_coco(file):
+            return _read_coco(file, os.path.getmtime(file), skip)
+        return None
+
+    def _tell_missing(self, file: str, scenes: tuple[str, ...]) -> None:
+        """Say how many images that a file of several labels are not among the scenes."""
+        try:
+            labels = self._of_many(file, True) or {}
+        except DataError:
+            return  # its scene is left out for it
+        owners = scenes_of_labels(tuple(labels), scenes, file)
+        missing = [name for name, found in owners.items() if name and not found]
+        if missing:
+            _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
 
     def settle(self, scenes: Sequence[OpenScene], cache: Path, *, skip_errors: bool) -> LabelTable:
         placed = [scene.labels for scene in scenes if isinstance(scene.labels, SceneObjects)]
@@ -135,11 +170,12 @@ class BoxTarget:
 
         Args:
           labels: of every image.
-          problems: told of objects of a class that ``classes`` does not list, and of those without one.
+          problems: told of objects of a class that ``classes`` does not list, and of those without one, which
+            are ignored.
           names: what the files call values, by value.
 
         Returns:
-          The classes, the index of each name in the labels, and the labels that are of a class.
+          The classes, the index of each name in the labels, and the labels that are of a class or ignored.
 
         Raises:
           DataError: no object at all, a class without an object, or a problem that is to be raised.
@@ -166,18 +202,19 @@ class BoxTarget:
         if len(specs) >= MAX_CLASSES:
             raise DataError(f"{len(specs)} classes found; at most {MAX_CLASSES - 1} are possible")
         self._measure(known)
-        # Regions that are ignored may be of no class; which they are given does not matter.
-        return specs, index_of, [_name_all(item, found[0]) for item in known]
+        return specs, index_of, known
 
     def _of_known_classes(self, labels: ObjectLabels, listed: set[str], problems: Problems) -> ObjectLabels:
-        """Leave out the objects without a class, and those of one that is not listed, where any are."""
+        """Leave out objects of a class that is not listed, where any are; ignore those without a class."""
         where = "dataset.classes" if self.classes else "the list of classes that lies with the labels"
         keep = np.ones(len(labels), bool)
-        for number, (name, ignored) in enumerate(zip(labels.names, labels.ignored, strict=True)):
-            if name is None and not ignored:
-                problems.note("object without a class, left out", 1)
-                keep[number] = False
-            elif name is not None and listed and str(name) not in listed:
+        # Something is there that nobody named: not even background.
+        nameless = np.array([name is None for name in labels.names], bool)
+        if (nameless & ~labels.ignored).any():
+            problems.note("object without a class, ignored", int((nameless & ~labels.ignored).sum()))
+            labels = replace(labels, ignored=labels.ignored | nameless)
+        for number, name in enumerate(labels.names):
+            if name is not None and listed and str(name) not in listed:
                 keep[number] = False
                 problems.tell(
                     "object of a class that is not listed",
@@ -251,58 +288,17 @@ def _name_all(labels: ObjectLabels, name: str) -> ObjectLabels:
     return replace(labels, names=np.array([*names, None], object)[:-1])
 
 
-def _of_layer(layer: VectorLabels) -> ObjectLabels:
-    """Return the features of a layer that have an area as objects."""
-    import shapely
-
-    geometries = np.asarray(layer.geometries, object)
-    areal = np.array([item.geom_type in ("Polygon", "MultiPolygon") for item in geometries], bool)
-    if len(geometries) and not areal.any():
-        raise DataError(
-            f"{layer.path} holds no polygons but {geometries[0].geom_type}s; objects need boxes or outlines: "
-            "draw a margin around points (a buffer) first"
-        )
-    if not areal.all():
-        _LOG.warning("%s: %d features without an area left out", layer.path, int((~areal).sum()))
-    names = np.array([None] * len(geometries), object) if layer.names is None else layer.names
-    kept = areal & (shapely.area(geometries) > 0) if len(geometries) else areal
-    return ObjectLabels(layer.path, geometries[kept], names[kept], np.zeros(int(kept.sum()), bool))
-
-
-def _tell_missing(file: str, scenes: Sequence[str]) -> None:
-    """Say how many images that a file of several labels are not among the scenes."""
-    ending = Path(file).suffix.lower()
-    if ending == ".csv":
-        names = list(_csv(file))
-    elif ending == ".json" and is_coco(file):
-        names = list(_coco(file, True).labels)
-    else:
-        return
-    stems = {Path(scene).stem for scene in scenes}
-    missing = [name for name in names if name and Path(name).stem not in stems]
-    if missing:
-        _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
-
-
-def _csv(file: str) -> dict[str, ObjectLabels]:
-    return _read_csv(file, os.path.getmtime(file) if os.path.exists(file) else 0.0)
+@lru_cache(maxsize=4)
+def _read_csv(file: str, changed: float, label_field: str | None) -> dict[str, ObjectLabels]:
+    return read_pixel_csv(file, label_field=label_field)
 
 
 @lru_cache(maxsize=4)
-def _read_csv(file: str, changed: float) -> dict[str, ObjectLabels]:
-    return read_pixel_csv(file)
-
-
-def _coco(file: str, skip: bool) -> CocoFile:
-    return _read_coco(file, os.path.getmtime(file), skip)
-
-
-@lru_cache(maxsize=4)
-def _read_coco(file: str, changed: float, skip: bool) -> CocoFile:
+def _read_coco(file: str, changed: float, skip: bool) -> dict[str, ObjectLabels]:
     problems = Problems(skip)
     found = read_coco(file, problems)
     problems.sum_up(file)
-    return found
+    return found.labels
 
 
 def _beside(scene: str) -> str:

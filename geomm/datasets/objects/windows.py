@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geomm.datasets.maps.labels import SceneLabels
 from geomm.datasets.maps.windows import Change, RandomWindows, Scene
 from geomm.io.object_labels import ObjectLabels
-from geomm.structures import IGNORE_INDEX, Objects, PixelWindow, RasterSample
+from geomm.structures import IGNORE_INDEX, NO_CLASS, Objects, PixelWindow, RasterSample
 from geomm.transforms.compose import Compose
 
 #: Windows that are looked at before one without objects is given up.
@@ -52,11 +52,16 @@ def cut_objects(
     offset = np.array([window.col, window.row, window.col, window.row], np.float64)
     objects = Objects(
         boxes=(np.asarray(shapely.bounds(seen)).reshape(-1, 4) - offset).astype(np.float32),
-        labels=np.array([index_of[str(name)] for name in near.names], np.int64),
+        labels=label_indices(near, index_of),
         masks=_rasterise(seen, window) if masks else None,
         ignored=near.ignored.copy(),
     )
     return CutObjects(objects, near.boxes - offset, area / np.maximum(near.areas, 1e-9))
+
+
+def label_indices(labels: ObjectLabels, index_of: Mapping[str, int]) -> NDArray[np.int64]:
+    """Return the class (N,) of each object, ``NO_CLASS`` of what has none."""
+    return np.array([NO_CLASS if n is None else index_of[str(n)] for n in labels.names], np.int64)
 
 
 def shown_in(labels: ObjectLabels, window: PixelWindow) -> tuple[ObjectLabels, NDArray[np.object_]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
+from geomm.io.object_files import objects_of_layer
+from geomm.io.object_labels import Problems
 from geomm.io.raster import RasterReader
 from geomm.io.vector import VectorLabels, in_scene_crs, read_layer, to_pixels
 from geomm.metrics.detection import evaluate_scene
-from geomm.structures import Objects
+from geomm.structures import NO_CLASS, Objects
 
 
 def judge_objects(
@@ -29,10 +32,11 @@ def judge_objects(
 
     Args:
       found: a layer as inference writes it, with ``class`` and ``confidence``; it may hold no object.
-      truth: a vector layer of boxes or polygons; both are put on the scene's grid.
+      truth: a vector layer of boxes or polygons, cut at the scene's edge as training's are; both are put on
+        the scene's grid.
       scene: the raster that was searched.
-      label_field: the truth's attribute with the class. None takes all that was drawn as one class, and
-        all that was found as of that class.
+      label_field: the truth's attribute with the class, its name or its value; a feature without one is
+        ignored. None takes all that was drawn as one class, and all that was found as of that class.
       outlines: compare the polygons, not the boxes around them.
       iou: overlap from which an object counts as found in precision, recall and F1.
       score_threshold: confidence that they count from; None takes the one of the best F1.
@@ -51,23 +55,42 @@ def judge_objects(
         if field not in frame.columns:
             raise DataError(f"{found} has no field {field!r}; expected a layer that geomm's inference wrote")
     shapes = to_pixels(in_scene_crs(frame, str(found), place).geometry.to_numpy(), place)
-    drawn = VectorLabels.open(truth, place, label_field=label_field)
-    if drawn.names is None:
-        classes = ["object"]
-        labels = np.zeros(len(shapes), np.int64), np.zeros(len(drawn.geometries), np.int64)
+    problems = Problems(skip=True)
+    drawn = objects_of_layer(VectorLabels.open(truth, place, label_field=label_field))
+    drawn = drawn.in_image(place.width, place.height, problems)
+    problems.sum_up(str(truth))
+    if label_field is None:
+        found_names, names, classes = ["object"] * len(shapes), ["object"] * len(drawn), ["object"]
     else:
-        names = frame["class"].astype(str).to_numpy(object), drawn.names.astype(str)
-        classes = sorted({*names[0], *names[1]})
-        labels = tuple(np.array([classes.index(name) for name in part], np.int64) for part in names)  # type: ignore[assignment]
+        found_names = [str(name) for name in frame["class"]]
+        names = drawn.named(_names_of_values(frame)).names.tolist()
+        classes = sorted({*found_names, *(name for name in names if name is not None)})
+    kinds = {name: number for number, name in enumerate(classes)}
+    labels = np.array([NO_CLASS if name is None else kinds[name] for name in names], np.int64)
     results, _ = evaluate_scene(
-        Objects(_boxes(drawn.geometries), labels[1]),
-        Objects(_boxes(shapes), labels[0], frame["confidence"].to_numpy(np.float32)),
+        Objects(_boxes(drawn.geometries), labels, ignored=labels == NO_CLASS),
+        Objects(
+            _boxes(shapes),
+            np.array([kinds[name] for name in found_names], np.int64),
+            frame["confidence"].to_numpy(np.float32),
+        ),
         classes,
         outlines=(drawn.geometries, shapes) if outlines else None,
         iou=iou,
         score_threshold=score_threshold,
     )
     return results
+
+
+def _names_of_values(frame: Any) -> Mapping[str, str]:
+    """Return the classes of what was found by their values as text, without the values that are names too."""
+    if "value" not in frame.columns:
+        return {}
+    known = frame[["class", "value"]].dropna().drop_duplicates().astype(str)
+    names = set(known["class"])
+    return {
+        value: name for value, name in zip(known["value"], known["class"], strict=True) if value not in names
+    }
 
 
 def _boxes(geometries: NDArray[Any]) -> NDArray[np.float32]:

@@ -71,3 +71,29 @@ def test_values_of_a_label_raster_are_looked_for_once(tmp_path, monkeypatch):
     values[0, 0] = 9
     write(labels, values, compress="deflate")
     assert found() == [0, 2, 7, 9]
+
+
+def test_labels_of_one_name_go_by_their_folders():
+    scenes = ["images/a/tile.tif", "images/b/tile.tif"]
+    labels = ["labels/a/tile_mask.tif", "labels/b/tile_mask.tif"]
+    assert [pair(scene, labels, scenes) for scene in scenes] == labels
+    with pytest.raises(DataError, match="none of the 2 label files"):
+        pair(scenes[1], [labels[0], "labels/a/town.tif"], scenes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["one/tile.gpkg", "two/tile.gpkg"], "tile.gpkg and two/tile.gpkg are named alike"),
+        (["tile.xml", "town.xml"], "tile.xml may be of another scene of that name"),
+    ],
+)
+def test_labels_that_folders_do_not_tell_apart_are_refused(labels, message):
+    scenes = ["a/tile.tif", "b/tile.tif"]
+    with pytest.raises(DataError, match=message):
+        pair(scenes[0], labels, scenes)
+
+
+def test_dates_of_one_place_share_a_label_that_says_where_it_lies():
+    scenes = ["2019/town.tif", "2020/town.tif"]
+    assert {pair(scene, ["town.gpkg", "other.gpkg"], scenes) for scene in scenes} == {"town.gpkg"}

@@ -290,3 +290,99 @@ def test_where_the_edge_cuts_all_objects_all_are_measured():
     target = BoxTarget()
     target.settle_classes([labels], Problems(False))
     assert target.object_px == (20.0, 20.0)
+
+
+@pytest.mark.parametrize("write_text", [csv_text, coco_text, voc_xml])
+def test_scenes_of_one_name_have_the_boxes_of_their_folder(tmp_path, write_text):
+    scenes, files = [], []
+    for folder, one in (("a", BOXES[0]), ("b", BOXES[40])):
+        (tmp_path / folder).mkdir()
+        scenes.append(str(pixel_scene(tmp_path / folder)))
+        files.append(tmp_path / "labels" / folder / f"scene.{'xml' if write_text is voc_xml else 'txt'}")
+        files[-1].parent.mkdir(parents=True)
+        files[-1].write_text(write_text([one]))
+    if write_text is csv_text:
+        files = [tmp_path / "all.csv"]
+        files[0].write_text(csv_text([BOXES[0]], "a/scene.png") + "b/scene.png,42,42,48,49,a\n")
+    elif write_text is coco_text:
+        data = json.loads(coco_text([BOXES[0], BOXES[40]]))
+        data["images"] = [{"id": n, "file_name": f"{f}/scene.png"} for n, f in enumerate("ab")]
+        for number, item in enumerate(data["annotations"]):
+            item["image_id"] = number
+        files = [tmp_path / "all.json"]
+        files[0].write_text(json.dumps(data))
+    opened = BoxTarget().open(scenes, [str(file) for file in files], skip_errors=False, role=0)
+    assert [scene.labels.objects.boxes[0, 0] for scene in opened] == [BOXES[0][0], BOXES[40][0]]
+
+
+def test_the_class_of_a_csv_is_in_the_column_that_is_named(tmp_path):
+    image = pixel_scene(tmp_path)
+    file = tmp_path / "scene.csv"
+    file.write_text(csv_text(BOXES[:1]).replace("label", "label,species").replace(",a\n", ",a,oak\n"))
+
+    def names(label_field):
+        target = BoxTarget(label_field=label_field)
+        (scene,) = target.open(str(image), str(file), skip_errors=False, role=0)
+        return scene.labels.objects.names.tolist()
+
+    assert names(None) == ["a"] and names("species") == ["oak"]
+    with pytest.raises(DataError, match="no column 'kind'"):
+        names("kind")
+
+
+@pytest.mark.parametrize(("name", "write_text"), [("scene.xml", voc_xml), ("scene.json", coco_text)])
+def test_a_label_field_is_refused_where_the_class_has_its_place(tmp_path, name, write_text):
+    image = pixel_scene(tmp_path)
+    (tmp_path / name).write_text(write_text(BOXES))
+    with pytest.raises(DataError, match=f"{name}: dataset.label_field=kind is for vector layers and csv"):
+        BoxTarget(label_field="kind").open(str(image), None, skip_errors=False, role=0)
+
+
+def test_a_file_of_one_scene_may_call_its_image_otherwise(tmp_path):
+    scenes = []
+    for folder, one in (("a", BOXES[0]), ("b", BOXES[40])):
+        (tmp_path / folder).mkdir()
+        scenes.append(str(pixel_scene(tmp_path / folder)))
+        (tmp_path / folder / "scene.csv").write_text(csv_text([one], "C:/old/scene.png"))
+    opened = BoxTarget().open(scenes, None, skip_errors=False, role=0)
+    assert [scene.labels.objects.boxes[0, 0] for scene in opened] == [BOXES[0][0], BOXES[40][0]]
+
+
+def test_a_label_file_that_cannot_be_read_leaves_out_its_scene(tmp_path):
+    images = [str(pixel_scene(tmp_path, name)) for name in ("scene.png", "other.png")]
+    files = [str(tmp_path / "scene.csv"), str(tmp_path / "other.csv")]
+    (tmp_path / "scene.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.csv").write_text(csv_text(BOXES, "other.png"))
+    opened = BoxTarget().open(images, files, skip_errors=True, role=0)
+    assert [scene.reader.info.path for scene in opened] == images[1:]
+
+
+def test_labels_of_another_size_leave_out_their_scene(tmp_path, caplog):
+    images = [str(pixel_scene(tmp_path, name)) for name in ("scene.png", "other.png")]
+    (tmp_path / "scene.xml").write_text(voc_xml(BOXES, size=(99, 96)))
+    (tmp_path / "other.xml").write_text(voc_xml(BOXES, name="other.png"))
+    with pytest.raises(DataError, match=r"scene\.xml: labels of another size, 99 x 96; .* has 96 x 96 px"):
+        BoxTarget().open(images, None, skip_errors=False, role=0)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        opened = BoxTarget().open(images, None, skip_errors=True, role=0)
+    assert [scene.reader.info.path for scene in opened] == images[1:] and "1 of 2 scenes" in caplog.text
+
+
+def test_features_without_a_class_are_ignored(tmp_path, caplog):
+    boxes, kinds = squares(SIZE, SIZE, step=16, size=8)
+    image = write(tmp_path / "scene.tif", positions(SIZE, SIZE))
+    kinds = [None if number % 4 == 0 else kind for number, kind in enumerate(kinds)]
+    labels = layer(tmp_path / "labels.gpkg", boxes, kind=kinds)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        source = prepared(image, labels, tmp_path)
+    assert f"without a class, ignored: {kinds.count(None)}" in caplog.text
+    assert [item.name for item in source.spec.classes] == ["a", "b"]
+    nameless = {tuple(item.bounds[:2]) for item, kind in zip(boxes, kinds, strict=True) if kind is None}
+    seen = 0
+    for sample in all_of(source, "val"):
+        objects = sample.extras["objects"]
+        for corners, ignored in zip(on_scene(sample), objects.ignored, strict=True):
+            if tuple(corners[:2]) in nameless:
+                seen += 1
+                assert ignored
+    assert seen

@@ -89,3 +89,47 @@ def test_a_layer_without_confidence_is_named(tmp_path, scene):
     found = layer(tmp_path / "found.gpkg", scene, BOXES, **{"class": ["a"] * 3})
     with pytest.raises(DataError, match=r"found\.gpkg has no field 'confidence'"):
         judge_objects(found, found, scene)
+
+
+@pytest.mark.parametrize("outlines", [False, True])
+def test_what_was_drawn_ends_where_the_scene_does(tmp_path, scene, outlines):
+    drawn = [BOXES[0], (-12, 40, 8, 60), (192, 70, 212, 90), (300, 300, 310, 310)]
+    found = layer(
+        tmp_path / "found.gpkg", scene, [BOXES[0], (0, 40, 8, 60), (192, 70, 200, 90)],
+        **{"class": ["a"] * 3, "confidence": [0.9] * 3},
+    )  # fmt: skip
+    result = judge_objects(found, layer(tmp_path / "truth.gpkg", scene, drawn), scene, outlines=outlines)
+    assert result["AP"] == pytest.approx(1.0) and result["recall"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("outlines", [False, True])
+def test_what_nobody_named_is_ignored(tmp_path, scene, outlines):
+    truth = layer(tmp_path / "truth.gpkg", scene, BOXES, kind=["a", None, "b"])
+    found = layer(
+        tmp_path / "found.gpkg", scene, BOXES, **{"class": ["a", "b", "b"], "confidence": [0.9] * 3}
+    )
+    some = layer(tmp_path / "some.gpkg", scene, BOXES[::2], **{"class": ["a", "b"], "confidence": [0.9] * 2})
+    for path in (found, some):
+        result = judge_objects(path, truth, scene, label_field="kind", score_threshold=0.5, outlines=outlines)
+        assert not any("None" in name for name in result)
+        assert result["AP50"] == result["precision"] == result["recall"] == pytest.approx(1.0)
+
+
+def test_the_truth_may_hold_values(tmp_path, scene):
+    truth = layer(tmp_path / "truth.gpkg", scene, BOXES, kind=[1, 5, 7])
+    found = layer(
+        tmp_path / "found.gpkg", scene, BOXES[:2],
+        **{"class": ["roof", "tree"], "value": [1, 5], "confidence": [0.9] * 2},
+    )  # fmt: skip
+    result = judge_objects(found, truth, scene, label_field="kind", score_threshold=0.5)
+    assert result["AP50/roof"] == result["AP50/tree"] == pytest.approx(1.0)
+    assert result["recall/7"] == 0.0 and result["AP50"] == pytest.approx(2 / 3)
+
+
+def test_a_name_that_is_also_a_value_is_a_name(tmp_path, scene):
+    truth = layer(tmp_path / "truth.gpkg", scene, BOXES[:2], kind=["1", "2"])
+    found = layer(
+        tmp_path / "found.gpkg", scene, BOXES[:2],
+        **{"class": ["1", "2"], "value": [2, 1], "confidence": [0.9] * 2},
+    )  # fmt: skip
+    assert judge_objects(found, truth, scene, label_field="kind")["AP50"] == pytest.approx(1.0)
