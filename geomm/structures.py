@@ -221,7 +221,7 @@ class ClassificationSpec(RasterSpec):
     Attributes:
       multi_label: True where a picture may show several classes, or none.
       margin: of features, ground shown around each: a share of its longer side, or
-      margin_m: the same in units of the CRS; None where the share counts.
+      margin_m: the same in metres on the ground; None where the share counts.
       blackout: of features, whether what lies outside of each is hidden from the model.
     """
 

@@ -45,8 +45,13 @@ def _is_result(path: Path) -> bool:
     return stem != path.stem and any(is_object_layer(layer) for layer in layers)
 
 
-def check_scene(info: RasterInfo, spec: RasterSpec) -> None:
+def check_scene(info: RasterInfo, spec: RasterSpec, *, mapped: bool = True) -> None:
     """Check that a scene is of the kind that a model was trained on.
+
+    Args:
+      info: of the scene.
+      spec: of the model.
+      mapped: whether the scene becomes a map, which lacks a CRS where the scene does.
 
     Raises:
       DataError: a band that the model reads is not there, or pixels are complex numbers.
@@ -59,7 +64,7 @@ def check_scene(info: RasterInfo, spec: RasterSpec) -> None:
         )
     if np.dtype(info.dtype).kind not in "uif":
         raise DataError(f"{info.path} is {info.dtype}; expected whole or real numbers")
-    if info.georeference.crs is None:
+    if info.georeference.crs is None and mapped:
         _LOG.warning("%s has no CRS, so its map will have none", info.path)
     elif _other_scale(info, spec):
         _LOG.warning(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -24,6 +26,9 @@ TASKS_OF_KIND: dict[str, tuple[str, ...]] = {
     "Export_Tiles": ("super_resolution",),
 }
 DEFINITION, STATISTICS, MAP = "esri_model_definition.emd", "esri_accumulated_stats.json", "map.txt"
+#: A file in a line of map.txt. Its folders may have blanks: it ends where the next one or nothing follows.
+_MAPPED = re.compile(r"(?:^|\s)((?:images2?|labels)[\\/].*?\.\w+)(?=\s+(?:images2?|labels)[\\/]|\s*$)", re.I)
+_LOG = logging.getLogger("geomm")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def read_export(root: str | Path, *, kinds: Sequence[str]) -> Export:
         )
     definition, statistics = _json(folder / DEFINITION), _json(folder / STATISTICS)
     kind = _kind(folder, definition, statistics)
-    pairs = _map_file(folder) or _by_name(folder)
+    pairs = _in_folders(folder) if kind == "Imagenet" else _map_file(folder) or _by_name(folder)
     if not pairs:
         raise DataError(f"{folder}/images holds no chips")
     if kind not in kinds:
@@ -134,18 +139,40 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def _in_folders(folder: Path) -> list[tuple[Path, Path | None]]:
+    """Return every chip of folders a class, whose names may come again in the next folder."""
+    files = sorted((folder / "images").rglob("*"))
+    return [(path, None) for path in files if path.suffix.lower() in RASTER_ENDINGS and path.is_file()]
+
+
 def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
-    """Read map.txt: an image and a label a line, Windows paths, any white space between."""
+    """Read map.txt: an image and a label a line, Windows paths, any white space between.
+
+    A chip that several lines name is one chip.
+    """
     file = folder / MAP
     if not file.is_file():
         return []
-    pairs: list[tuple[Path, Path | None]] = []
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
-        parts = [folder.joinpath(*PureWindowsPath(part).parts) for part in line.split()]
-        if parts:
-            pairs.append((parts[0], parts[-1] if len(parts) > 1 else None))
-    # A part of an export may lack chips that its map names.
-    return [pair for pair in pairs if pair[0].is_file() or (pair[1] is not None and pair[1].is_file())]
+    pairs: dict[Path, Path | None] = {}
+    lines = [
+        line for line in file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()
+    ]
+    lacking = []
+    for line in lines:
+        parts = [folder.joinpath(*PureWindowsPath(part).parts) for part in _MAPPED.findall(line)]
+        if not any(part.is_file() for part in parts):
+            lacking.append(line.strip())
+            continue
+        image, label = parts[0], parts[-1] if len(parts) > 1 else None
+        known = pairs.setdefault(image, label)
+        if known is None or not known.is_file():
+            pairs[image] = label or known
+    if lacking:
+        _LOG.warning(
+            "%s: %d of %d lines name no file that is there (the first: %r); they are left out",
+            *(file, len(lacking), len(lines), lacking[0]),
+        )
+    return list(pairs.items())
 
 
 def _by_name(folder: Path) -> list[tuple[Path, Path | None]]:

@@ -65,21 +65,32 @@ def read_tags(path: str | Path) -> PhotoTags:
 
 def _place(tags: Mapping[int, Any]) -> tuple[float | None, float | None]:
     """Return longitude and latitude in degrees, both None unless both are there."""
-    latitude = _degrees(tags.get(2), str(tags.get(1, "")).upper() == "S", 90)
-    longitude = _degrees(tags.get(4), str(tags.get(3, "")).upper() == "W", 180)
+    latitude = _degrees(tags.get(2), _sign(tags.get(1), "NS"), 90)
+    longitude = _degrees(tags.get(4), _sign(tags.get(3), "EW"), 180)
     if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
         return None, None  # cameras without a fix write zeros
     return longitude, latitude
 
 
-def _degrees(parts: Any, negative: bool, most: float) -> float | None:
+def _sign(reference: Any, letters: str) -> int | None:
+    """Return 1 or -1 for the first or second of two hemispheres, None where neither is named."""
+    text = reference.decode("latin-1") if isinstance(reference, bytes) else str(reference or "")
+    named = letters.find(text.strip("\0 \t\r\n").upper()[:1] or "?")
+    return None if named < 0 else 1 - 2 * named
+
+
+def _degrees(parts: Any, sign: int | None, most: float) -> float | None:
     try:
-        value: float = sum(float(part) / 60**power for power, part in enumerate(parts))
+        numbers = [float(part) for part in parts]
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    if not math.isfinite(value) or not 0 <= value <= most:
+    # Cameras that give minutes with decimals write 0/0 for the seconds.
+    if len(numbers) == 3 and math.isnan(numbers[2]):
+        numbers[2] = 0.0
+    value: float = sum(number / 60**power for power, number in enumerate(numbers))
+    if sign is None or not math.isfinite(value) or not 0 <= value <= most:
         return None
-    return -value if negative else value
+    return sign * value
 
 
 def _time(text: Any) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,12 @@ from geomm.errors import DataError
 from geomm.io.paths import is_connection
 from geomm.io.tables import NULLS, check_driver, geo_metadata, kind_of, separator
 
+#: Name by which GDAL's writers know the column of feature ids, of the formats that keep them.
+FID_COLUMNS = {".gpkg": "fid", ".geojson": "OGC_FID", ".json": "OGC_FID"}
+#: Characters of a GeoJSON in which its first feature is looked for.
+_HEAD = 2**22
+#: How a time that says its zone ends.
+_ZONE = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 #: What Arrow says of a text where a number is to be, with the column from 0.
 _NO_NUMBER = re.compile(r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to double: .*?'(.*)'")
 
@@ -46,7 +53,9 @@ class RowReader:
     Args:
       path: a file, or a data source that GDAL opens.
       layer: of a file with several; None takes its first.
-      numbers: columns of a CSV to read as numbers; all others are text and stay as they are.
+      numbers: columns of a CSV to read as numbers; all others are text.
+      keep_texts: whether such text stays as it is, ``NA`` and ``null`` too; else they are missing values.
+      fid_column: name to give the column of feature ids; None, or a source without ids, has no such column.
       batch_rows: at most so many rows a batch.
 
     Raises:
@@ -55,10 +64,17 @@ class RowReader:
     """
 
     def __init__(
-        self, path: str, *, layer: str | None = None, numbers: Sequence[str] = (), batch_rows: int = 65536
+        self,
+        path: str,
+        *,
+        layer: str | None = None,
+        numbers: Sequence[str] = (),
+        keep_texts: bool = False,
+        fid_column: str | None = None,
+        batch_rows: int = 65536,
     ) -> None:
         self.path, self.layer, self.batch_rows = path, layer, batch_rows
-        self.numbers = set(numbers)
+        self.numbers, self.keep_texts, self.fid_column = set(numbers), keep_texts, fid_column
         self.kind = kind_of(path)
         if not is_connection(path) and not Path(path).exists():
             raise DataError(f"{path}: there is no such file")
@@ -107,11 +123,11 @@ class RowReader:
                 read_options=csv.ReadOptions(block_size=max(64 * self.batch_rows, 2**20)),
                 parse_options=csv.ParseOptions(delimiter=separator(self.path), newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
-                    column_types=types, null_values=NULLS, strings_can_be_null=True
+                    column_types=types, null_values=NULLS, strings_can_be_null=not self.keep_texts
                 ),
             )
             for batch in reader:
-                yield from _cut(batch, self.batch_rows)
+                yield from _cut(_without_empty(batch) if self.keep_texts else batch, self.batch_rows)
         except pyarrow.ArrowInvalid as error:
             found = _NO_NUMBER.search(str(error))
             if found is None:
@@ -131,6 +147,11 @@ class RowReader:
             return RowsLayout(rows=rows)
         name = geo["primary_column"]
         column = geo["columns"][name]
+        if column.get("encoding", "WKB") != "WKB":
+            raise DataError(
+                f"{self.path} holds its geometries as {column['encoding']}, expected WKB; write it again "
+                "(to_parquet(…, geometry_encoding='WKB') of geopandas)"
+            )
         types = column.get("geometry_types") or []
         crs = column.get("crs", "OGC:CRS84")  # what GeoParquet says of a missing one
         found = json.dumps(crs) if isinstance(crs, dict) else crs
@@ -143,25 +164,70 @@ class RowReader:
         with pyarrow.parquet.ParquetFile(self.path, buffer_size=2**20, pre_buffer=False) as file:
             yield from file.iter_batches(batch_size=self.batch_rows)
 
-    def _features_layout(self) -> RowsLayout:
+    def _features_info(self) -> dict[str, Any]:
         import pyogrio
 
-        info = pyogrio.read_info(self.path, layer=self.layer, force_feature_count=False)
-        kind = info["geometry_type"]
+        return dict(pyogrio.read_info(self.path, layer=self.layer, force_feature_count=False))
+
+    def _features_layout(self) -> RowsLayout:
+        info = self._features_info()
+        kind, rows = info["geometry_type"], _known(info["features"])
         if kind is None:
-            return RowsLayout(rows=_known(info["features"]))
-        return RowsLayout("wkb_geometry", kind, info["crs"], None, _known(info["features"]))
+            return RowsLayout(rows=rows)
+        return RowsLayout("wkb_geometry", kind, info["crs"], None, rows)
 
     def _features_batches(self) -> Iterator[Any]:
         import pyogrio
 
+        info = self._features_info()
+        ids = self._ids(info)
         with pyogrio.open_arrow(
-            self.path, layer=self.layer, batch_size=self.batch_rows, use_pyarrow=True
+            self.path,
+            layer=self.layer,
+            batch_size=self.batch_rows,
+            use_pyarrow=True,
+            return_fids=ids is not None,
         ) as (meta, reader):
-            name = meta["geometry_name"] or "wkb_geometry"
+            renamed = {meta["geometry_name"] or "wkb_geometry": "wkb_geometry"}
+            if ids is not None:
+                renamed[meta["fid_column"]] = ids
+            zoneless = self._zoneless(reader.schema, info)
             for batch in reader:
-                names = ["wkb_geometry" if item == name else item for item in batch.schema.names]
-                yield batch.rename_columns(names)
+                for field in zoneless:
+                    number = batch.schema.get_field_index(field.name)
+                    batch = batch.set_column(number, field, batch.column(number).cast(field.type))
+                yield batch.rename_columns([renamed.get(item, item) for item in batch.schema.names])
+
+    def _ids(self, info: Mapping[str, Any]) -> str | None:
+        """Return how to call the ids that features have of their own, None where those are mere numbers."""
+        wanted = self.fid_column
+        if wanted is None or wanted.lower() in map(str.lower, info["fields"]):
+            return None
+        own = info["fid_column"] or (info["driver"] == "GeoJSON" and _first_has_id(self.path))
+        return wanted if own else None
+
+    def _zoneless(self, schema: Any, info: Mapping[str, Any]) -> list[Any]:
+        """Return as fields without a zone the times of a GeoPackage that have none: GDAL says UTC of all."""
+        import pyarrow
+        import pyogrio
+
+        found = []
+        for field in schema if info["driver"] == "GPKG" else ():
+            if not pyarrow.types.is_timestamp(field.type) or field.type.tz is None:
+                continue
+            name = field.name.replace('"', '""')
+            *_, (texts,) = pyogrio.raw.read(
+                self.path,
+                layer=info["layer_name"],
+                columns=[field.name],
+                where=f'"{name}" IS NOT NULL',
+                max_features=1,
+                read_geometry=False,
+                datetime_as_string=True,
+            )
+            if not any(_ZONE.search(str(text)) for text in texts):
+                found.append(field.with_type(pyarrow.timestamp(field.type.unit)))
+        return found
 
 
 def csv_row(file: Any, delimiter: str) -> Iterator[list[str]]:
@@ -178,6 +244,32 @@ def _known(count: int) -> int | None:
 def _cut(batch: Any, rows: int) -> Iterator[Any]:
     for first in range(0, batch.num_rows, rows):
         yield batch.slice(first, rows)
+
+
+def _without_empty(batch: Any) -> Any:
+    """Return a batch whose empty texts are missing values."""
+    import pyarrow
+    from pyarrow import compute
+
+    for number, field in enumerate(batch.schema):
+        if pyarrow.types.is_string(field.type):
+            column = batch.column(number)
+            filled = compute.if_else(compute.equal(column, ""), pyarrow.scalar(None, field.type), column)
+            batch = batch.set_column(number, field, filled)
+    return batch
+
+
+def _first_has_id(path: str) -> bool:
+    """Return whether the first feature of a GeoJSON has a number for its id."""
+    if not Path(path).is_file():
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        text = file.read(_HEAD)
+    try:
+        feature, _ = json.JSONDecoder().raw_decode(text, text.index("{", text.index('"features"')))
+    except ValueError:
+        return False
+    return isinstance(feature.get("id"), int)
 
 
 def _short_crs(text: str | None) -> str | None:
@@ -235,10 +327,45 @@ def with_columns(batch: Any, columns: Mapping[str, NDArray[Any]]) -> Any:
 
 
 def geometries(batch: Any, layout: RowsLayout) -> NDArray[np.object_] | None:
-    """Return a batch's shapely geometries, None of a table without."""
+    """Return a batch's shapely geometries, None of a table without.
+
+    Curves are lines of short pieces. What is damaged, or of a kind that shapely has not, is missing.
+    """
     if layout.geometry is None:
         return None
     import shapely
 
     values = batch.column(layout.geometry).to_numpy(zero_copy_only=False)
-    return np.asarray(shapely.from_wkb(values), dtype=object)
+    try:
+        return np.asarray(shapely.from_wkb(values, on_invalid="ignore"), dtype=object)
+    except NotImplementedError:  # a curve among them
+        return np.array([_shape(item) for item in _without_curves(values)] + [None], object)[:-1]
+
+
+def _shape(wkb: bytes | None) -> Any:
+    import shapely
+
+    try:
+        return shapely.from_wkb(wkb, on_invalid="ignore")
+    except NotImplementedError:
+        return None
+
+
+def _without_curves(values: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return WKB with lines in place of curves, as GDAL makes them where it reads a layer without Arrow."""
+    import pyarrow
+    import pyogrio
+
+    batch = pyarrow.record_batch({"wkb_geometry": pyarrow.array(values, pyarrow.binary())})
+    layer = io.BytesIO()
+    pyogrio.write_arrow(
+        pyarrow.Table.from_batches([batch]),
+        layer,
+        driver="FlatGeobuf",
+        geometry_name="wkb_geometry",
+        geometry_type="Unknown",
+        crs="EPSG:4326",
+        layer_options={"SPATIAL_INDEX": "NO"},  # with it rows are sorted
+    )
+    _, _, shapes, _ = pyogrio.raw.read(layer.getvalue(), columns=[])
+    return np.asarray(shapes, object)

@@ -133,14 +133,13 @@ class Classification(RasterTask):
         assert isinstance(spec, ClassificationSpec)
         if spec.multi_label:
             lines.append("- several classes a picture, or none: each has a probability of its own")
-        margin = (
-            f"{spec.margin:.0%} of its longer side"
-            if spec.margin_m is None
-            else f"{spec.margin_m:g} CRS units"
-        )
+        unit = "pixels" if spec.crs is None else "m"
+        beside = f"{spec.margin:.0%} of its longer side"
+        if spec.margin_m is not None:
+            beside = f"{spec.margin_m:g} {unit}"
         hidden = ", what is outside of it hidden" if spec.blackout else ""
         if spec.margin or spec.margin_m:
-            lines.append(f"- features are shown with {margin} of ground around{hidden}")
+            lines.append(f"- features are shown with {beside} of ground around{hidden}")
         return lines
 
     def stac_output(self, spec: RasterSpec) -> dict[str, Any]:

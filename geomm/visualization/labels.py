@@ -95,7 +95,6 @@ def draw_feature_map(
       spec: of the model.
       path: PNG to write.
     """
-    import shapely
     from matplotlib.collections import LineCollection
 
     bands = spec.bands[:3] if len(spec.bands) >= 3 else spec.bands[:1]
@@ -110,10 +109,10 @@ def draw_feature_map(
     lines, colors = [], []
     for outline, index in list(zip(outlines, classes, strict=True))[:_DRAWN]:
         color = to_hex([channel / 255 for channel in spec.classes[index].color])  # type: ignore[arg-type]
-        if outline.geom_type in ("Point", "MultiPoint"):
-            axis.plot(outline.centroid.x, outline.centroid.y, "o", color=color, markersize=4)
-            continue
-        for part in shapely.get_parts(outline):
+        for part in _simple_parts(outline):
+            if part.geom_type == "Point":
+                axis.plot(part.x, part.y, "o", color=color, markersize=4)
+                continue
             lines.append(np.asarray((part.exterior if part.geom_type == "Polygon" else part).coords)[:, :2])
             colors.append(color)
     axis.add_collection(
@@ -122,3 +121,14 @@ def draw_feature_map(
     axis.set_axis_off()
     add_legend(figure, spec.classes)
     return save_figure(figure, path)
+
+
+def _simple_parts(shape: Any) -> list[Any]:
+    """Return the points, lines and polygons of a geometry, however deep they lie; empty ones are left out."""
+    import shapely
+
+    if shape.is_empty:
+        return []
+    if not hasattr(shape, "geoms"):
+        return [shape]
+    return [part for item in shapely.get_parts(shape) for part in _simple_parts(item)]

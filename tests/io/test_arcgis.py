@@ -40,10 +40,56 @@ def test_the_map_pairs_images_and_labels_whatever_the_slashes(export):
     assert all(image.is_file() and label.is_file() for image, label in found.pairs)
 
 
-def test_chips_that_the_map_names_but_the_folder_lacks_are_left_out(export):
+def test_chips_that_the_map_names_but_the_folder_lacks_are_left_out(export, caplog):
     for part in ("images", "labels"):
         (export / part / "001.tif").unlink()
     assert len(read_export(export, kinds=KINDS).pairs) == 2
+    assert "map.txt: 1 of 3 lines name no file that is there (the first: 'images" in caplog.text
+
+
+def test_folders_in_the_map_may_have_blanks(export):
+    parts = [("images", "partly gone"), ("images2", "old images"), ("labels", "a b")]
+    lines = []
+    for number in range(2):
+        names = []
+        for top, folder in parts:
+            path = export / top / folder / f"n {number}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+            names.append("\\".join(path.relative_to(export).parts))
+        lines.append("\t".join(names) + "  \r\n")
+    (export / "map.txt").write_text("".join(lines), newline="")
+    found = read_export(export, kinds=("RCNN_Masks",))
+    assert [image.parent.name for image, _ in found.pairs] == ["partly gone"] * 2
+    assert pair_names(found) == [(f"n {n}.tif", f"n {n}.tif") for n in range(2)]
+
+
+def test_a_chip_that_several_lines_name_is_one(export):
+    lines = [f"images\\00{n}.tif  labels\\{c}\\00{n}.tif\n" for n in range(3) for c in ("none", "1")]
+    (export / "labels" / "1").mkdir()
+    for number in range(3):
+        (export / "labels" / f"00{number}.tif").rename(export / "labels" / "1" / f"00{number}.tif")
+    (export / "map.txt").write_text("".join(lines))
+    found = read_export(export, kinds=("RCNN_Masks",))
+    assert pair_names(found) == [(f"00{n}.tif", f"00{n}.tif") for n in range(3)]
+    assert all(label.parent.name == "1" for _, label in found.pairs)
+
+
+@pytest.mark.parametrize("with_map", [True, False])
+def test_every_chip_of_folders_a_class_counts_whatever_its_name(export, with_map):
+    shutil.rmtree(export / "labels")
+    for folder in ("dark", "partly gone"):
+        (export / "images" / folder).mkdir()
+        for number in range(3):
+            (export / "images" / folder / f"00{number}.tif").write_bytes(b"")
+    for number in range(3):
+        (export / "images" / f"00{number}.tif").unlink()
+    if not with_map:
+        (export / "map.txt").unlink()
+    found = read_export(export, kinds=("Imagenet",))
+    assert [(image.parent.name, image.name) for image, _ in found.pairs] == [
+        (folder, f"00{number}.tif") for folder in ("dark", "partly gone") for number in range(3)
+    ]
 
 
 def test_a_chip_of_which_one_half_is_missing_is_kept_for_the_reader_to_judge(export):

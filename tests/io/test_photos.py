@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IFDRational
 
 from geomm.errors import DataError
 from geomm.io.photos import PhotoTags, check_whole, read_tags, upright
@@ -48,6 +49,31 @@ def test_place_and_time(tmp_path):
 )
 def test_places_that_make_no_sense_are_none(tmp_path, place):
     assert not read_tags(photo(tmp_path / "a.jpg", place=place, time="yesterday")).placed
+
+
+@pytest.mark.parametrize("south, west", [("S ", "w"), ("S\0", "W\0"), ("South", " West"), (b"S", b"W")])
+def test_a_hemisphere_is_its_first_letter(tmp_path, south, west):
+    place = {1: south, 2: (12.0, 0.0, 0.0), 3: west, 4: (77.0, 0.0, 0.0)}
+    tags = read_tags(photo(tmp_path / "a.jpg", place=place))
+    assert (tags.latitude, tags.longitude) == (-12.0, -77.0)
+
+
+@pytest.mark.parametrize("changed", [{1: None}, {3: None}, {1: "E"}, {3: "?"}, {3: " \0"}])
+def test_a_place_without_a_hemisphere_is_none(tmp_path, changed):
+    place = {1: "N", 2: (12.0, 0.0, 0.0), 3: "E", 4: (77.0, 0.0, 0.0)} | changed
+    place = {key: value for key, value in place.items() if value is not None}
+    assert not read_tags(photo(tmp_path / "a.jpg", place=place)).placed
+
+
+def test_seconds_may_be_missing_where_minutes_have_decimals(tmp_path):
+    def parts(degrees, tenths):
+        return (IFDRational(degrees, 1), IFDRational(tenths, 10), IFDRational(0, 0))
+
+    place = {1: "N", 2: parts(52, 305), 3: "E", 4: parts(13, 12)}
+    tags = read_tags(photo(tmp_path / "a.jpg", place=place))
+    assert (tags.latitude, tags.longitude) == pytest.approx((52 + 30.5 / 60, 13.02))
+    place[2] = (IFDRational(52, 1), IFDRational(0, 0), IFDRational(0, 0))
+    assert not read_tags(photo(tmp_path / "a.jpg", place=place)).placed
 
 
 def test_files_without_tags(tmp_path):

@@ -1,14 +1,19 @@
 """Tables in batches: every format comes back with its rows, fields, geometries and CRS."""
 
+import json
+import struct
+
 import geopandas
 import numpy as np
 import pandas
+import pyarrow
 import pytest
+import shapely
 from pandas._libs.parsers import STR_NA_VALUES
 from shapely import Point
 
 from geomm.errors import DataError, DependencyError
-from geomm.io.table_stream import RowReader, geometries, with_columns
+from geomm.io.table_stream import RowReader, RowsLayout, geometries, with_columns
 from geomm.io.table_writer import RowWriter
 from geomm.io.tables import NULLS, credible_crs, find_tables, read_table, read_tables, to_crs
 
@@ -127,6 +132,67 @@ def test_both_readers_take_the_same_cells_for_empty(tmp_path):
             stream = batch.column(name).is_null().to_numpy(zero_copy_only=False)
             assert stream.tolist() == whole[name].isna().tolist() == [word in NULLS for word in words]
     assert set(NULLS) >= STR_NA_VALUES
+
+
+def test_texts_may_be_kept_beside_numbers(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('word,number\nNA,1\n,NA\n"null",\n')
+    (batch,) = RowReader(str(path), numbers=["number"], keep_texts=True)
+    assert batch.to_pydict() == {"word": ["NA", None, "null"], "number": [1.0, None, None]}
+
+
+@pytest.mark.parametrize("ending, name", [("gpkg", "fid"), ("geojson", None), ("fgb", None), ("shp", None)])
+def test_ids_come_from_formats_that_have_them(frame, tmp_path, ending, name):
+    path = save(frame[:3], tmp_path / f"in.{ending}")
+    (batch,) = RowReader(path, fid_column="fid")
+    assert ("fid" in batch.schema.names) == (name is not None)
+    if name:
+        assert batch.column("fid").to_pylist() == [1, 2, 3]
+        (renamed,) = RowReader(path, fid_column="A")  # a field is called a
+        assert "A" not in renamed.schema.names
+    (without,) = RowReader(path)
+    assert set(without.schema.names) == {"a", "code", "wkb_geometry"}
+
+
+@pytest.mark.parametrize("first, ids", [({"id": 7}, [7, 1]), ({"id": "x"}, None), ({}, None)])
+def test_ids_of_geojson_are_those_that_are_written(tmp_path, first, ids):
+    shape = {"type": "Point", "coordinates": [1, 2]}
+    features = [{"type": "Feature", **own, "properties": {}, "geometry": shape} for own in (first, {})]
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (batch,) = RowReader(str(path), fid_column="OGC_FID")
+    found = batch.column("OGC_FID").to_pylist() if "OGC_FID" in batch.schema.names else None
+    assert found == ids
+
+
+def test_times_of_a_geopackage_have_a_zone_where_they_say_one(frame, tmp_path):
+    few = frame[:3].assign(
+        plain=pandas.to_datetime([None, "2024-05-01T10:00:00", None]),
+        zoned=pandas.to_datetime([None, "2024-05-01T10:00:00+02:00", None]),
+        never=pandas.to_datetime([None] * 3),
+    )
+    batches = list(RowReader(save(few, tmp_path / "in.gpkg"), batch_rows=1))
+    zones = {name: {batch.schema.field(name).type.tz for batch in batches} for name in ("plain", "zoned")}
+    assert zones == {"plain": {None}, "zoned": {"UTC"}}
+    assert batches[1].column("plain")[0].as_py() == pandas.Timestamp("2024-05-01T10:00:00")
+
+
+def test_shapes_that_cannot_be_used_are_missing(curve):
+    shapes = [curve, None, b"damaged", shapely.to_wkb(Point(1, 2))]
+    batch = pyarrow.record_batch({"g": pyarrow.array(shapes, pyarrow.binary())})
+    round_one, none, damaged, point = geometries(batch, RowsLayout("g"))
+    assert round_one.area == pytest.approx(4 * np.pi, rel=1e-3) and point.equals(Point(1, 2))
+    assert none is None and damaged is None
+    (flat, *_) = geometries(batch.slice(2, 2), RowsLayout("g"))
+    assert flat is None
+
+
+@pytest.fixture
+def curve():
+    """WKB of a disc of radius 2, its edge two arcs."""
+    ring = [(2, 0), (0, 2), (-2, 0), (0, -2), (2, 0)]
+    arcs = struct.pack("<BII", 1, 8, len(ring)) + b"".join(struct.pack("<dd", *point) for point in ring)
+    return struct.pack("<BII", 1, 10, 1) + arcs
 
 
 def test_tables_of_equal_columns_are_joined(frame, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import geopandas
 import numpy as np
@@ -15,6 +16,7 @@ import geomm
 from geomm.errors import ConfigError, DependencyError, GeommError
 from geomm.inference.pictures.steps import free_prefix
 from geomm.packaging import export as exporting
+from geomm.tasks import Classification
 from tests.datasets.drawn import class_folders, export, picture, scene_with_features
 
 SHORT = [
@@ -83,8 +85,7 @@ def test_a_layer_keeps_its_fields_and_gains_classes(features, tmp_path, ending):
     for name in before.columns.drop(["geometry", "when"]):
         assert after[name].dtype == before[name].dtype
         assert after[name].tolist() == before[name].tolist()
-    # GDAL's Arrow stream says UTC of times without a zone; the instants are the same.
-    assert (pandas.to_datetime(after["when"], utc=True) == pandas.to_datetime(before["when"], utc=True)).all()
+    assert after["when"].dtype == before["when"].dtype and (after["when"] == before["when"]).all()
     assert before.crs == after.crs
     kept = before.geometry.notna()
     assert (before.geometry[kept].geom_equals(after.geometry[kept])).all()
@@ -106,6 +107,16 @@ def test_fields_of_the_same_name_are_left_alone(features, tmp_path):
     assert after["Class"].tolist() == frame["Class"].tolist()
     assert {"predicted_class", "predicted_confidence", "predicted_reason"} < set(after.columns)
     assert not any(name.startswith("predicted_score") for name in after.columns)
+
+
+def test_a_card_gives_margins_in_metres(features):
+    package = features[0]
+    (line,) = [item for item in Classification().describe_spec(package.spec) if "ground" in item]
+    assert line == "- features are shown with 25% of its longer side of ground around"
+    metres = replace(package.spec, margin_m=5.0)
+    assert "- features are shown with 5 m of ground around" in Classification().describe_spec(metres)
+    nowhere = replace(metres, crs=None)
+    assert "- features are shown with 5 pixels of ground around" in Classification().describe_spec(nowhere)
 
 
 def test_prefixes_go_on_until_one_is_free():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,10 @@ class NamedChips(CropSource):
     def _names(self, image: Path, label: Path | None) -> tuple[str, ...]:
         """Return the classes of a chip, by name or value as the export has them."""
         if self.export.kind == "Imagenet":
-            return (image.relative_to(self.root / "images").parts[0],)
+            inside = image.relative_to(self.root / "images").parts
+            if len(inside) < 2:
+                raise DataError(f"{image} lies in the folder of no class; expected images/CLASS/{image.name}")
+            return (inside[0],)
         file = label or self.root / "labels" / f"{image.stem}.xml"
         if not file.is_file():
             raise DataError(f"chip without a label: {image}")
@@ -74,10 +77,26 @@ class NamedChips(CropSource):
     def seen_from_above(self, infos: Sequence[RasterInfo]) -> bool:
         return self.export.map_space
 
+    def _asked(self) -> Classes:
+        """Return the classes that are to be learnt, by name and by value: labels may hold either."""
+        if self.classes is None:
+            return None
+        value_of: dict[int | str, int] = {name: value for value, name in self.export.classes.items()}
+        name_of: dict[int | str, str] = {str(value): name for value, name in self.export.classes.items()}
+        if not isinstance(self.classes, Mapping):
+            return {value_of.get(name, name): name for name in map(str, self.classes)}
+        asked = dict(self.classes)
+        for key, name in self.classes.items():
+            if key in value_of:
+                asked.setdefault(value_of[key], name)
+            if str(key) in name_of:
+                asked.setdefault(name_of[str(key)], name)
+        return asked
+
     def _given(self, found: Sequence[str]) -> Classes:
         """Return the export's classes that these chips show: it may describe more than are here."""
         if self.classes is not None or not self.export.classes:
-            return self.classes
+            return self._asked()
         there = set(found)
         named: dict[int | str, str] = {
             v: n for v, n in self.export.classes.items() if n in there or str(v) in there

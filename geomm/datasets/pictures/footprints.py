@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.blocks import block_size
 from geomm.datasets.maps.scene_files import Paths, pair
+from geomm.datasets.overlaps import placed
 from geomm.datasets.pictures.crops import Crop, around
 from geomm.datasets.pictures.source import CropSource, Picture
 from geomm.errors import ConfigError, DataError, Problem
@@ -19,7 +19,8 @@ from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
-from geomm.io.vector import VectorLabels, read_layer
+from geomm.io.tables import to_crs
+from geomm.io.vector import VectorLabels, read_layer, to_map, to_pixels
 from geomm.registry import DATASETS
 
 #: Files of boxes in pixels of the scene.
@@ -28,17 +29,25 @@ _BOX_ENDINGS = (".xml", ".csv")
 
 @dataclass(frozen=True)
 class _Features:
-    """The features of one scene, in its pixels, with the name of each one's class (None: unknown)."""
+    """The features of one scene, in its pixels.
+
+    Attributes:
+      outlines: (n,) shapely geometries.
+      names: of each one's class, None where unknown.
+      called: what each is called in messages: its place is known where its number in the layer is not.
+    """
 
     outlines: NDArray[np.object_]
     names: Sequence[str | None]
+    called: Sequence[str]
 
 
 @DATASETS.register_module()
 class Footprints(CropSource):
     """Features of scenes (footprints, crowns, points, boxes), each cut out with some ground around it.
 
-    Features of one block of a scene go to the same split, so that neighbours do not leak.
+    Features of one block go to the same split, so that neighbours do not leak. Scenes that know their
+    places share their blocks, and what several of them show of one place goes to one split.
 
     Args:
       images: scenes: a file, glob, folder or list.
@@ -47,7 +56,7 @@ class Footprints(CropSource):
       sample: name of made-up sample data to use instead (``geomm.samples``).
       label_field: attribute (or column) that holds the class.
       margin: ground shown around each feature, a share of its longer side.
-      margin_m: the same in units of the scene's CRS instead; points need it.
+      margin_m: the same in metres on the ground instead (pixels of a scene without a CRS); points need it.
       blackout: hide what lies outside of each feature.
       options: of ``CropSource``; ``split`` also has ``block_px``.
     """
@@ -85,43 +94,46 @@ class Footprints(CropSource):
         if images is None or labels is None:
             raise DataError("dataset.labels: no labels given; name a layer of features, csv or xml of boxes")
         files = expand(labels, (*VECTOR_ENDINGS, *_BOX_ENDINGS))
-        pictures = []
+        pictures: list[list[Picture]] = []
+        infos: list[RasterInfo] = []
         on_scenes = 0
-        for scene in expand(place_items(images, bands=self.bands)):
+        scenes = expand(place_items(images, bands=self.bands))
+        for scene in scenes:
             try:
                 info = read_info(scene)
-                features = self._features(pair(scene, files), info)
+                features = self._features(pair(scene, files, scenes), info, scenes)
             except DataError as error:
                 self.leave_out("scenes that cannot be used", str(error))
                 continue
             on_scenes += len(features.outlines)
-            pictures += self._cut(scene, info, features)
+            infos.append(info)
+            pictures.append(self._cut(scene, info, features))
         self._count_off_scenes(files, on_scenes)
-        return pictures
+        return self._in_blocks(pictures, infos)
 
-    def _features(self, file: str, scene: RasterInfo) -> _Features:
+    def _features(self, file: str, scene: RasterInfo, scenes: Sequence[str]) -> _Features:
         if not file.lower().endswith(_BOX_ENDINGS):
             if self.label_field is None:
                 raise ConfigError(
                     [Problem("dataset.label_field", f"give the attribute of {file} that holds the class")]
                 )
-            placed = VectorLabels.open(file, scene, label_field=self.label_field)
-            assert placed.names is not None
-            return _Features(placed.geometries, list(placed.names))
+            layer = VectorLabels.open(file, scene, label_field=self.label_field)
+            assert layer.names is not None
+            return _Features(
+                layer.geometries, list(layer.names), _called(to_map(layer.geometries, scene), "feature")
+            )
         if file.lower().endswith(".xml"):
             labels = read_voc(file)
         else:
-            labels = labels_of_image(read_pixel_csv(file, label_field=self.label_field), scene.path, file)
-        return _Features(labels.geometries, list(labels.names))
+            boxes = read_pixel_csv(file, label_field=self.label_field)
+            labels = labels_of_image(boxes, scene.path, file, scenes)
+        return _Features(labels.geometries, list(labels.names), _called(labels.geometries, "box"))
 
     def _cut(self, scene: str, info: RasterInfo, features: _Features) -> list[Picture]:
-        """Return a picture a feature whose class is known."""
-        window = self.window_px or 64
-        size = self.split_options.get("block_px") or "auto"
-        edge = block_size(info.width, info.height, window) if size == "auto" else int(size)
+        """Return a picture a feature whose class is known, its group not."""
         found = []
-        for number, (outline, name) in enumerate(zip(features.outlines, features.names, strict=True)):
-            label = f"{Path(scene).name}: feature {number + 1}"
+        for outline, name, called in zip(features.outlines, features.names, features.called, strict=True):
+            label = f"{scene}: {called}"
             x, y = outline.centroid.x, outline.centroid.y
             if name is None:
                 self.leave_out("features without a class", f"{label} has no {self.label_field}")
@@ -130,11 +142,50 @@ class Footprints(CropSource):
                 self.leave_out("features off the scene", f"{label}: its middle is off the scene")
                 continue
             if self.margin_m is None and max(np.ptp(np.reshape(outline.bounds, (2, 2)), axis=0)) == 0:
-                raise DataError(f"{label} is a point, which has no size: give dataset.margin_m=…")
+                self.leave_out(
+                    "features without a size",
+                    f"{label} is a point, which has no size: give dataset.margin_m=…",
+                )
+                continue
             square = around(outline, info, margin=self.margin, margin_m=self.margin_m)
-            crop = Crop(scene, square, label, outline)
-            found.append(Picture(crop, (name,), (scene, int(y) // edge, int(x) // edge)))
+            found.append(Picture(Crop(scene, square, label, outline), (name,), None))
         return found
+
+    def _in_blocks(self, pictures: Sequence[Sequence[Picture]], infos: Sequence[RasterInfo]) -> list[Picture]:
+        """Return the pictures of all scenes with their groups.
+
+        Blocks are those of the first scene that knows its place, and go on over all others that do; a
+        scene without a place has blocks of its own.
+        """
+        first = next((info for info in infos if info.georeference.crs is not None), None)
+        if first is None and infos and placed(infos):
+            first = infos[0]
+        grouped: list[Picture] = []
+        squares: NDArray[np.object_] = np.empty(0, object)
+        blocks: NDArray[np.intp] = np.empty((0, 3), np.intp)
+        for number, (mine, info) in enumerate(zip(pictures, infos, strict=True)):
+            if not mine:
+                continue
+            own = _squares(mine)
+            if first is not None and (info.georeference.crs is None) == (first.georeference.crs is None):
+                own = _moved(own, info, first)
+                found = _as_before(self._blocks(own, first, 0), own, blocks, squares)
+                squares, blocks = np.concatenate([squares, own]), np.concatenate([blocks, found])
+            else:
+                found = self._blocks(own, info, number + 1)
+            grouped += [replace(item, group=tuple(block)) for item, block in zip(mine, found, strict=True)]
+        return grouped
+
+    def _blocks(self, squares: NDArray[np.object_], scene: RasterInfo, grid: int) -> NDArray[np.intp]:
+        """Return (n, 3) the number of the grid, row and column of the block of each square's middle."""
+        import shapely
+
+        window = self.window_px or 64
+        size = self.split_options.get("block_px") or "auto"
+        edge = block_size(scene.width, scene.height, window) if size == "auto" else int(size)
+        middle = shapely.centroid(squares)
+        cells = np.floor(np.stack([shapely.get_y(middle), shapely.get_x(middle)], axis=1) / edge)
+        return np.insert(cells.astype(np.intp), 0, grid, axis=1)
 
     def _count_off_scenes(self, files: Sequence[str], on_scenes: int) -> None:
         """Count the features of a layer for all scenes that lie on none of them."""
@@ -151,3 +202,55 @@ class Footprints(CropSource):
 
     def seen_from_above(self, infos: Sequence[RasterInfo]) -> bool:
         return True
+
+
+def _called(outlines: NDArray[np.object_], what: str) -> list[str]:
+    """Return what features are called in messages, by the places of their middles."""
+    import shapely
+
+    middle = shapely.centroid(outlines)
+    places = zip(shapely.get_x(middle), shapely.get_y(middle), strict=True)
+    return [f"{what} at {x:.9g}, {y:.9g}" for x, y in places]
+
+
+def _squares(pictures: Sequence[Picture]) -> NDArray[np.object_]:
+    """Return what pictures show, in pixels of their scene."""
+    import shapely
+
+    windows = [item.crop.window for item in pictures]
+    return np.array(
+        [shapely.box(w.col, w.row, w.col + w.width, w.row + w.height) for w in windows], dtype=object
+    )
+
+
+def _moved(shapes: NDArray[np.object_], scene: RasterInfo, other: RasterInfo) -> NDArray[np.object_]:
+    """Return shapes in pixels of another scene, which may go on past it."""
+    if scene is other:
+        return shapes
+    crs, wanted = scene.georeference.crs, other.georeference.crs
+    return to_pixels(to_crs(to_map(shapes, scene), crs, wanted, scene.path), other)
+
+
+def _as_before(
+    blocks: NDArray[np.intp],
+    squares: NDArray[np.object_],
+    earlier: NDArray[np.intp],
+    earlier_squares: NDArray[np.object_],
+) -> NDArray[np.intp]:
+    """Return the blocks of a scene's pictures: of what an earlier scene showed too, the one it had there.
+
+    Args:
+      blocks: (n, 3) by the places of the pictures.
+      squares: (n,) what they show.
+      earlier: (m, 3) of the earlier scenes' pictures.
+      earlier_squares: (m,) what those show; of several, the one with most in common counts.
+    """
+    import shapely
+
+    one, two = shapely.STRtree(earlier_squares).query(squares, predicate="intersects")
+    common = shapely.area(shapely.intersection(squares[one], earlier_squares[two]))
+    order = np.argsort(common, kind="stable")
+    order = order[common[order] > 0]
+    found = blocks.copy()
+    found[one[order]] = earlier[two[order]]  # of those of one picture, the last one stays
+    return found

@@ -197,9 +197,9 @@ class CropSource(abc.ABC):
 
     def _known(self, pictures: list[Picture]) -> list[Picture]:
         """Leave out pictures of classes that are not to be learnt."""
-        if self.classes is None:
+        given = self._asked()
+        if given is None:
             return pictures
-        given = self.classes
         known = {str(c) for c in given} | (
             set(map(str, given.values())) if isinstance(given, Mapping) else set()
         )
@@ -304,9 +304,13 @@ class CropSource(abc.ABC):
                 _LOG.warning("class %s has %d picture: it cannot be both learnt and judged", name, count)
         return classes, labels, several
 
+    def _asked(self) -> Classes:
+        """Return the classes that are to be learnt; derived classes may know them by further names."""
+        return self.classes
+
     def _given(self, found: Sequence[str]) -> Classes:
         """Return the classes to choose from; derived classes may know their names."""
-        return self.classes
+        return self._asked()
 
     def _usual_window(self, pictures: Sequence[Picture]) -> int:
         """Return the median size of pictures, from 32 to 224 pixels and a multiple of 32."""

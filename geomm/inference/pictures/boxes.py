@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
-from geomm.io.object_files import EDGES, pixel_columns
+from geomm.io.namesakes import scenes_of_labels
+from geomm.io.object_files import EDGES, image_key, pixel_columns
 from geomm.io.object_layer import box_polygons, written_crs
 from geomm.io.raster_info import RasterInfo
 from geomm.io.table_stream import RowReader, RowsLayout
-from geomm.io.tables import to_crs
+from geomm.io.tables import NULLS, to_crs
 from geomm.io.vector import to_map
+
+_LOG = logging.getLogger("geomm")
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class PixelBoxes:
       path: of the table.
       scenes: that are given.
       columns: the table's own, by ``xmin`` … and ``image``, which is None where it has none.
+      homes: number of the scene that each name of an image means; the others mean none.
     """
 
     path: str
     scenes: Sequence[RasterInfo]
     columns: Mapping[str, str | None]
+    homes: Mapping[str, int]
 
     @classmethod
     def open(cls, path: str, scenes: Sequence[RasterInfo], *, layer: str | None = None) -> PixelBoxes:
@@ -40,7 +46,8 @@ class PixelBoxes:
         Raises:
           DataError: it has no rows, lacks an edge, or does not say which of several scenes is meant.
         """
-        first = next(iter(RowReader(path, layer=layer, batch_rows=1)), None)
+        reader = RowReader(path, layer=layer, keep_texts=True)
+        first = next(iter(reader), None)
         if first is None:
             raise DataError(f"{path} has no features")
         columns = pixel_columns(first.schema.names)
@@ -55,7 +62,9 @@ class PixelBoxes:
                 f"{path} has boxes in pixels, {len(scenes)} scenes and no column image_path; "
                 "name each box's scene there, or give one scene"
             )
-        return cls(path, scenes, columns)
+        image = columns["image"]
+        names = set() if image is None else {name for batch in reader for name in _names(batch, image)}
+        return cls(path, scenes, columns, _homes(path, scenes, sorted(names)))
 
     @property
     def edges(self) -> list[str]:
@@ -77,21 +86,7 @@ class PixelBoxes:
         image = self.columns["image"]
         if image is None:
             return shapes, np.zeros(len(sides), np.intp)
-        named = [str(item or "") for item in batch.column(image).to_pylist()]
-        numbers = {name: self._scene(name) for name in set(named)}
-        return shapes, np.array([numbers[name] for name in named], np.intp)
-
-    def _scene(self, name: str) -> int:
-        """Return the number of the scene of that file name or stem; without a name, of the only one."""
-        if not name.strip():
-            return 0 if len(self.scenes) == 1 else -1
-        wanted = PureWindowsPath(name.strip())
-        paths = [Path(info.path) for info in self.scenes]
-        alike = [
-            *(number for number, path in enumerate(paths) if path.name == wanted.name),
-            *(number for number, path in enumerate(paths) if path.stem == wanted.stem),
-        ]
-        return alike[0] if alike else -1
+        return shapes, np.array([self.homes.get(name, -1) for name in _names(batch, image)], np.intp)
 
     @property
     def _crs(self) -> str | None:
@@ -119,3 +114,24 @@ class PixelBoxes:
         return batch.append_column(
             str(layout.geometry), pyarrow.array(shapely.to_wkb(mapped), pyarrow.binary())
         )
+
+
+def _names(batch: Any, column: str) -> list[str]:
+    """Return what a batch's rows call their images, nothing where a cell says that it is empty."""
+    texts = (str(item or "").strip() for item in batch.column(column).to_pylist())
+    return ["" if text in NULLS else image_key(text) for text in texts]
+
+
+def _homes(path: str, scenes: Sequence[RasterInfo], names: Sequence[str]) -> dict[str, int]:
+    """Return the number of the scene that each name means; an empty one means the only scene."""
+    files = [info.path for info in scenes]
+    found = scenes_of_labels(tuple(filter(None, names)), tuple(files), path)
+    unclear = [name for name, mine in found.items() if len(mine) > 1]
+    if unclear:
+        _LOG.warning(
+            "%s: %d names of images may mean several scenes (%s may be %s); name images with the folders "
+            "that the scenes lie in",
+            *(path, len(unclear), unclear[0], " or ".join(found[unclear[0]][:3])),
+        )
+    homes = {name: files.index(mine[0]) for name, mine in found.items() if len(mine) == 1}
+    return {**homes, "": 0} if len(files) == 1 else homes

@@ -23,9 +23,11 @@ from geomm.inference.pictures.steps import (
     NO_DATA,
     PictureRows,
     PictureStep,
+    View,
     class_columns,
     free_prefix,
     picture_steps,
+    short_names,
 )
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -34,11 +36,11 @@ from geomm.inference.stream import stream
 from geomm.io.paths import expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
-from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
+from geomm.io.table_stream import FID_COLUMNS, RowReader, RowsLayout, geometries, has_columns, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
 from geomm.io.tables import credible_crs, find_tables, to_crs
 from geomm.io.vector import to_pixels
-from geomm.structures import ClassificationSpec
+from geomm.structures import ClassificationSpec, PixelWindow
 
 _LOG = logging.getLogger("geomm")
 #: Rows of a layer that are sorted together, so that neighbours are read together.
@@ -46,12 +48,13 @@ _ROWS = 4096
 #: Edge of the blocks that features are sorted by, pixels.
 _BLOCK_PX = 512
 _DRAWN = 5000
-OFF_SCENE, NO_GEOMETRY = "off the scene", "no geometry"
+OFF_SCENE, NO_GEOMETRY, NO_SIZE = "off the scene", "no geometry", "no size"
 
 
 def _is_result(path: Path) -> bool:
     """Say whether a layer has the columns that are added, which a shapefile shortens to ten letters."""
-    return has_columns("class", "confidence")(path) or has_columns("predicte*")(path)
+    prefixed = has_columns("pred*_clas*", "pred*_conf*", "pred*_reas*")
+    return has_columns("class", "confidence")(path) or prefixed(path)
 
 
 def classify_features(
@@ -108,7 +111,7 @@ def _open_scenes(
     for path in expand(place_items(inputs, bands=spec.band_names, numbers=spec.bands)):
         try:
             info = read_info(path)
-            check_scene(info, spec)
+            check_scene(info, spec, mapped=False)
             found.append(info)
         except DataError as error:
             if options.on_error == "raise":
@@ -139,7 +142,13 @@ class _Layer:
 
     def run(self) -> tuple[list[Path], int]:
         """Classify the layer; return the files and the number of features."""
-        reader = RowReader(self.path, layer=self.options.layer, batch_rows=_ROWS)
+        reader = RowReader(
+            self.path,
+            layer=self.options.layer,
+            keep_texts=True,
+            fid_column=FID_COLUMNS.get(self.target.suffix.lower()),
+            batch_rows=_ROWS,
+        )
         layout = reader.layout
         if layout.geometry is None:
             self.boxes = PixelBoxes.open(self.path, self.scenes, layer=self.options.layer)
@@ -159,6 +168,10 @@ class _Layer:
                 )
                 if not self.count:
                     raise DataError(f"{self.path} has no features")
+                if self.reasons[NO_SIZE] == self.count:
+                    raise DataError(
+                        f"{self.path} holds points, which have no size: give inference.margin_m=…"
+                    )
         if sum(self.reasons.values()):
             told = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(6))
             _LOG.warning(
@@ -205,9 +218,9 @@ class _Layer:
                 np.full(batch.num_rows, None, object),
                 np.full(batch.num_rows, -1),
             )
-            crops = self._place(rows, shapes, homes)
+            views = self._place(rows, shapes, homes)
             yield from picture_steps(
-                rows, crops, self.spec, self.batch, strict=self.options.on_error == "raise"
+                rows, views, self.spec, self.batch, strict=self.options.on_error == "raise"
             )
 
     def _in_pixels(
@@ -226,43 +239,50 @@ class _Layer:
 
     def _place(
         self, rows: PictureRows, shapes: NDArray[np.object_], homes: NDArray[np.intp] | None
-    ) -> list[tuple[int, Crop]]:
-        """Choose for each feature the scene that shows most of it; return what to read, sorted by place."""
+    ) -> list[tuple[int, list[View]]]:
+        """Return what to read, sorted by place: the views of each feature, those that show most of it first.
+
+        The order in which scenes are given does not count.
+        """
         import shapely
 
         empty = shapely.is_missing(shapes) | shapely.is_empty(shapes)
-        share = np.zeros(len(shapes))
+        views: dict[int, list[View]] = {}
+        sized = np.ones(len(shapes), bool)
         for number, info in enumerate(self.scenes):
             placed = self._in_pixels(shapes, homes, number)
-            left, top, right, bottom = shapely.bounds(placed).T
-            with np.errstate(invalid="ignore"):
-                width = np.minimum(right, info.width) - np.maximum(left, 0)
-                height = np.minimum(bottom, info.height) - np.maximum(top, 0)
-                # A point has no area: what counts is that it is inside.
-                shown = (
-                    (width + 1e-9).clip(0)
-                    * (height + 1e-9).clip(0)
-                    / ((right - left + 1e-9) * (bottom - top + 1e-9))
+            shown = _shown(placed, info)
+            for position in np.flatnonzero(~empty & (shown > 0)):
+                outline = placed[position]
+                square = self._square(outline, info)
+                if square is None:
+                    sized[position] = False
+                    continue
+                crop = Crop(info.path, square, "", outline)
+                views.setdefault(int(position), []).append(View(crop, number, float(shown[position])))
+        for position in range(len(shapes)):
+            if position not in views:
+                rows.reasons[position] = (
+                    NO_GEOMETRY if empty[position] else OFF_SCENE if sized[position] else NO_SIZE
                 )
-            better = ~empty & np.isfinite(shown) & (shown > share)
-            share[better], rows.scenes[better] = shown[better], number
-            rows.outlines[better] = placed[better]
-        found = []
-        for position in np.flatnonzero(share > 0):
-            info, outline = self.scenes[rows.scenes[position]], rows.outlines[position]
-            found.append((int(position), Crop(info.path, self._square(outline, info), "", outline)))
-        for position in np.flatnonzero(share == 0):
-            rows.reasons[position] = NO_GEOMETRY if empty[position] else OFF_SCENE
+        for mine in views.values():
+            mine.sort(key=lambda view: (-view.shown, view.crop.path))
         return sorted(
-            found, key=lambda item: (item[1].path, item[1].window.row // _BLOCK_PX, item[1].window.col)
+            views.items(),
+            key=lambda item: (
+                item[1][0].crop.path,
+                item[1][0].crop.window.row // _BLOCK_PX,
+                item[1][0].crop.window.col,
+            ),
         )
 
-    def _square(self, outline: Any, info: RasterInfo) -> Any:
+    def _square(self, outline: Any, info: RasterInfo) -> PixelWindow | None:
+        """Return the square around a feature, None where nothing says how large it is."""
         given = self.options.margin is not None or self.options.margin_m is not None
         margin = self.options.margin or 0.0 if given else self.spec.margin
         margin_m = self.options.margin_m if given else self.spec.margin_m
         if margin_m is None and outline.bounds[:2] == outline.bounds[2:]:
-            raise DataError(f"{self.path} holds points, which have no size: give inference.margin_m=…")
+            return None
         return around(outline, info, margin=margin, margin_m=margin_m)
 
     def _predict(self, step: PictureStep) -> NDArray[np.float32] | None:
@@ -282,12 +302,19 @@ class _Layer:
         self._note(rows)
         names = rows.batch.schema.names
         added = list(class_columns(rows, self.spec, scores=self.options.scores))
-        prefix = free_prefix(names, added)
-        if prefix and self.count == len(rows.reasons):
+        short = self.target.suffix.lower() == ".shp"
+        prefix = free_prefix(names, added, "pred" if short else "predicted")
+        first = self.count == len(rows.reasons)
+        if prefix and first:
             _LOG.info("%s has fields of these names: the new ones are called %sclass …", self.path, prefix)
-        yield with_columns(
-            rows.batch, class_columns(rows, self.spec, scores=self.options.scores, prefix=prefix)
-        )
+        columns = class_columns(rows, self.spec, scores=self.options.scores, prefix=prefix)
+        if short:
+            called = short_names(names, list(columns))
+            columns = {called[name]: values for name, values in columns.items()}
+            told = ", ".join(f"{new} = {name}" for name, new in called.items() if new != name)
+            if told and first:
+                _LOG.info("%s: names of more than ten letters are shortened: %s", self.target, told)
+        yield with_columns(rows.batch, columns)
 
     def _note(self, rows: PictureRows) -> None:
         """Remember the first features of the scene that the preview shows."""
@@ -297,5 +324,20 @@ class _Layer:
             self.drawn.append((rows.outlines[position], int(rows.scores[position].argmax())))
 
 
+def _shown(outlines: NDArray[np.object_], info: RasterInfo) -> NDArray[np.float64]:
+    """Return the share of each outline's bounds (n,) that lies on a scene, 0 of what has none."""
+    import shapely
+
+    left, top, right, bottom = shapely.bounds(outlines).T
+    with np.errstate(invalid="ignore"):
+        width = np.minimum(right, info.width) - np.maximum(left, 0)
+        height = np.minimum(bottom, info.height) - np.maximum(top, 0)
+        # A point has no area: what counts is that it is inside.
+        shown = (
+            (width + 1e-9).clip(0) * (height + 1e-9).clip(0) / ((right - left + 1e-9) * (bottom - top + 1e-9))
+        )
+    return np.where(np.isfinite(shown), shown, 0.0)
+
+
 def _kind(reason: str) -> str:
-    return reason if reason in (OFF_SCENE, NO_DATA, NO_GEOMETRY) else "on damaged pixels"
+    return reason if reason in (OFF_SCENE, NO_DATA, NO_GEOMETRY, NO_SIZE) else "on damaged pixels"

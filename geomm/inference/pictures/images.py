@@ -20,7 +20,7 @@ from geomm.inference.acceleration import Score, accelerate_classes
 from geomm.inference.inputs import check_target, find_inputs
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
-from geomm.inference.pictures.steps import PictureRows, PictureStep, class_columns, picture_steps
+from geomm.inference.pictures.steps import PictureRows, PictureStep, View, class_columns, picture_steps
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, say
 from geomm.inference.scenes import check_scene
@@ -159,13 +159,13 @@ class _Pictures:
             rows = PictureRows(
                 [], np.full((len(paths), self.spec.num_classes), np.nan, np.float32), [None] * len(paths)
             )
-            crops = []
+            views: list[tuple[int, list[View]]] = []
             for position, path in enumerate(paths):
                 info, problem = None, None
                 try:
                     info = read_info(path)
-                    check_scene(info, self.spec)
-                    crops.append((position, whole_image(path)))
+                    check_scene(info, self.spec, mapped=False)
+                    views.append((position, [View(whole_image(path))]))
                 except DataError as error:
                     if self.options.on_error == "raise":
                         raise
@@ -179,7 +179,7 @@ class _Pictures:
                 rows.reasons[position] = problem
                 rows.batch.append(_File(path, info, read_tags(path)))
             yield from picture_steps(
-                rows, crops, self.spec, self.batch, strict=self.options.on_error == "raise"
+                rows, views, self.spec, self.batch, strict=self.options.on_error == "raise"
             )
 
     def _predict(self, step: PictureStep) -> NDArray[np.float32] | None:

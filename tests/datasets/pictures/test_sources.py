@@ -5,14 +5,20 @@ import shutil
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from geomm.datasets.pictures.chips import NamedChips
 from geomm.datasets.pictures.folders import Folders
 from geomm.datasets.pictures.footprints import Footprints
 from geomm.datasets.pictures.source import LabelTarget
 from geomm.errors import DataError
-from tests.datasets.drawn import CRS, class_folders, export, scene_with_features
+from geomm.io.raster_info import read_info
+from geomm.io.tables import to_crs
+from geomm.io.vector import to_map
+from tests.datasets.drawn import CRS, ORIGIN, class_folders, export, picture, scene_with_features, write
 
 
 def samples(data):
@@ -104,6 +110,41 @@ def test_exports_of_one_label(tmp_path, kind):
     assert spec.map_space and spec.crs is not None
 
 
+def test_classes_of_an_export_are_known_by_name_and_by_value(tmp_path):
+    def learnt(root, classes):
+        source = NamedChips(root=str(root), classes=classes)
+        spec = source.prepare(tmp_path)
+        return [(item.value, item.name, item.color) for item in spec.classes], source
+
+    values = export(tmp_path / "values", "Labeled_Tiles", [("1",), ("2",)] * 6)
+    named = export(tmp_path / "names", "Labeled_Tiles", [("roof",), ("pool",)] * 6)
+    for root in (values, named):
+        (first, second), source = learnt(root, ["pool", "roof"])
+        assert first[:2] == (2, "pool") and second == (1, "roof", (255, 0, 0))
+        paths = [crop.path for name in ("train", "val") for crop in source.split(name).crops]
+        labels = np.concatenate([source.split(name).labels for name in ("train", "val")])
+        assert [int(path[-5]) % 2 for path in paths] == [int(row[0]) for row in labels]
+        assert [item[1] for item in learnt(root, {"roof": "A", "pool": "B"})[0]] == ["A", "B"]
+        assert [item[1] for item in learnt(root, {1: "A", 2: "B"})[0]] == ["A", "B"]
+    with pytest.raises(DataError, match=r"class '1' is not in dataset\.classes \(2, pool\)"):
+        learnt(values, ["pool"])
+
+
+def test_chips_of_equal_names_in_folders_a_class(tmp_path):
+    """ArcGIS counts the chips of each class from 0."""
+    for number, kind in enumerate(("dark", "partly gone")):
+        for index in range(8):
+            pixels = picture(np.random.default_rng(index), number)
+            write(tmp_path / "images" / kind / f"{index:09d}.tif", pixels)
+    write(tmp_path / "images" / "stray.tif", picture(np.random.default_rng(0), 0))
+    source = NamedChips(root=str(tmp_path), on_error="skip")
+    source.prepare(tmp_path)
+    labels = np.concatenate([source.split(name).labels for name in ("train", "val")])
+    assert labels.sum(0).tolist() == [8, 8]
+    with pytest.raises(DataError, match=r"stray\.tif lies in the folder of no class"):
+        NamedChips(root=str(tmp_path)).prepare(tmp_path)
+
+
 def test_exports_of_several_labels(tmp_path):
     labels = [("1",), ("2",), ("1", "2"), ()] * 4
     source = NamedChips(root=str(export(tmp_path, "MultiLabeled_Tiles", labels)))
@@ -156,6 +197,84 @@ def test_features_off_the_scene_or_unnamed_are_counted(tmp_path, caplog):
     assert "35 pictures used" in caplog.text
 
 
+@settings(max_examples=8, deadline=None)
+@given(
+    right=st.integers(-80, 80), down=st.integers(-80, 80), gsd=st.sampled_from([0.5, 0.4]),
+    second=st.sampled_from([CRS, "EPSG:32634", None]), seed=st.integers(0, 3),
+)  # fmt: skip
+def test_a_place_on_two_scenes_is_in_one_split(tmp_path_factory, right, down, gsd, second, seed):
+    """The second scene has its own grid; another CRS turns it; without any, both have world files alone."""
+    folder = tmp_path_factory.mktemp("dates")
+    _, layer = scene_with_features(folder)
+    first = second and CRS
+    frame = geopandas.read_file(layer).set_crs(first, allow_override=True)
+    frame.to_file(layer)
+    corner = geopandas.GeoSeries([shapely.Point(ORIGIN[0] + right / 2, ORIGIN[1] - down / 2)], crs=first)
+    corner = corner[0] if second is None else corner.to_crs(second)[0]
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 300, 300)).astype(np.uint8)
+    for name, crs, x, y, size in (("a", first, *ORIGIN, 0.5), ("b", second, corner.x, corner.y, gsd)):
+        with rasterio.open(
+            folder / f"{name}.tif", "w", driver="GTiff", count=3, height=300, width=300, dtype="uint8",
+            crs=crs, transform=rasterio.Affine(size, 0, x, 0, -size, y),
+        ) as file:  # fmt: skip
+            file.write(pixels)
+    source = Footprints(
+        images=[str(folder / "a.tif"), str(folder / "b.tif")], labels=str(layer), label_field="kind",
+        split={"val": 0.3, "seed": seed}, on_error="skip", margin=0.0, window_px=32,
+    )  # fmt: skip
+    source.prepare(folder)
+    seen = {"train": set(), "val": set()}
+    for name, numbers in seen.items():
+        for crop in source.split(name).crops:
+            info = read_info(crop.path)
+            middle = to_map(np.array([crop.outline.centroid]), info)
+            (place,) = to_crs(middle, info.georeference.crs, first, crop.path)
+            numbers.add(int(frame.distance(place).argmin()))
+    assert seen["val"] and seen["train"] and not seen["train"] & seen["val"]
+
+
+def test_scenes_without_a_place_have_blocks_of_their_own(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["image_path,xmin,ymin,xmax,ymax,label"]
+    for name in ("a", "b"):
+        write(tmp_path / f"{name}.png", rng.integers(1, 255, (3, 240, 240)).astype(np.uint8))
+        lines += [
+            f"{name}.png,{8 + c * 38},{8 + r * 38},{30 + c * 38},{30 + r * 38},{'xy'[(r + c) % 2]}"
+            for r in range(6) for c in range(6)
+        ]  # fmt: skip
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    source = Footprints(images=str(tmp_path / "*.png"), labels=str(tmp_path / "boxes.csv"), window_px=32)
+    pictures = source.find()
+    assert len(pictures) == 72 and len({item.group[0] for item in pictures}) == 2
+
+
+def test_crops_of_scenes_of_one_name_are_told_apart(tmp_path):
+    for year in ("2023", "2024"):
+        scene, layer = scene_with_features(tmp_path / year)
+    frame = geopandas.read_file(layer)
+    frame.loc[7, "kind"] = None
+    frame.to_file(layer)
+    scenes = [str(tmp_path / year / "scene.tif") for year in ("2023", "2024")]
+    given = {"labels": str(layer), "label_field": "kind"}
+    names = [item.crop.name for item in Footprints(images=scenes, **given, on_error="skip").find()]
+    assert len(set(names)) == len(names) == 70
+    middle = frame.geometry[7].centroid
+    said = rf"2024/scene\.tif: feature at {middle.x:.9g}, {middle.y:.9g} has no kind"
+    with pytest.raises(DataError, match=said):
+        Footprints(images=str(scene), **given).prepare(tmp_path)
+
+
+def test_a_feature_without_a_size_is_left_out_alone(tmp_path, caplog):
+    scene, layer = scene_with_features(tmp_path)
+    frame = geopandas.read_file(layer)
+    frame.loc[0, "geometry"] = frame.geometry[0].centroid
+    frame.to_file(layer)
+    given = {"images": str(scene), "labels": str(layer), "label_field": "kind"}
+    with pytest.raises(DataError, match=r"is a point, which has no size: give dataset\.margin_m"):
+        Footprints(**given).prepare(tmp_path)
+    assert len(Footprints(**given, on_error="skip").find()) == 35
+
+
 def test_boxes_from_xml_and_csv_are_the_same(tmp_path):
     scene, _ = scene_with_features(tmp_path, bands=3, dtype="uint8")
     boxes = [(8 + c * 38, 8 + r * 38, "light" if (r + c) % 2 else "dark") for r in range(6) for c in range(6)]
@@ -197,8 +316,6 @@ def test_oversampling_is_of_training_alone(tmp_path):
 
 def test_pictures_of_other_bands_are_named(tmp_path):
     class_folders(tmp_path, (6, 6))
-    from tests.datasets.drawn import picture, write
-
     write(tmp_path / "dark" / "grey.png", picture(np.random.default_rng(0), 0, bands=1))
     with pytest.raises(DataError, match=r"grey\.png has 1 bands"):
         Folders(root=str(tmp_path)).prepare(tmp_path)

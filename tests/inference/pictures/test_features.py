@@ -1,16 +1,25 @@
 """Features on scenes: boxes of a table are pixels of a scene, whatever its place on the map."""
 
+import json
+import sqlite3
+import struct
+from dataclasses import replace
 from functools import partial
 
 import geopandas
 import numpy as np
 import pandas
 import pytest
+import shapely
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 from shapely.geometry import box
 
 from geomm.errors import DataError
 from geomm.inference.pictures.features import classify_features
+from geomm.inference.pictures.steps import short_names
 from geomm.io.object_files import read_pixel_csv
+from geomm.structures import make_classes
 from tests.datasets.drawn import CRS, ORIGIN, write
 
 LIGHT, DARK, OFF = (4, 2, 12, 10), (20, 20, 28, 26), (90, 90, 99, 99)
@@ -99,9 +108,9 @@ def test_boxes_name_their_scene_as_training_labels_do(tmp_path, classifier, opti
     rows = [LIGHT, LIGHT, DARK, DARK, DARK]
     given = table(
         tmp_path / "boxes.csv", rows, names=("Left", "top", "right", "bottom"),
-        filename=["b.tif", "folder\\a.jpg", "chips/b.tif", "c.tif", None],
+        filename=["b.tif", "folder\\a.jpg", "./b.tif", "c.tif", None],
     )  # fmt: skip
-    assert {"a.jpg", "b.tif", "c.tif"} < set(read_pixel_csv(given))
+    assert {"folder/a.jpg", "b.tif", "c.tif"} < set(read_pixel_csv(given))
     scenes = [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]
     classify_features(scenes, tmp_path / "out", **classifier, options=options(features=given, preview=True))
     ((path, outlines),) = shown
@@ -109,6 +118,185 @@ def test_boxes_name_their_scene_as_training_labels_do(tmp_path, classifier, opti
     found = pandas.read_csv(tmp_path / "out" / "boxes.csv")
     assert found["class"].tolist()[:3] == ["light", "dark", "light"]
     assert found["reason"].tolist()[3:] == ["off the scene"] * 2
+
+
+def test_boxes_of_scenes_of_one_name_say_which_by_its_folder(tmp_path, classifier, options, caplog):
+    for year, value in (("2023", 60), ("2024", 200)):
+        write(tmp_path / year / "ortho.tif", np.full((3, 40, 60), value, np.uint8), origin=ORIGIN)
+    scenes = [str(tmp_path / year / "ortho.tif") for year in ("2023", "2024")]
+
+    def run(*names):
+        given = table(tmp_path / "boxes.csv", [LIGHT] * len(names), image=names)
+        classify_features(scenes, tmp_path / "out", **classifier, options=options(features=given))
+        return pandas.read_csv(tmp_path / "out" / "boxes.csv")
+
+    assert run("2024/ortho.tif", "2023\\ortho.tif")["class"].tolist() == ["light", "dark"]
+    assert run("ortho.tif")["reason"].tolist() == ["off the scene"]
+    assert "1 names of images may mean several scenes (ortho.tif may be" in caplog.text
+
+
+def test_texts_of_a_table_stay_as_they_are(tmp_path, classifier, options):
+    scene = write(tmp_path / "scene.tif", np.full((3, 40, 60), 60, np.uint8), origin=ORIGIN)
+    words = ["NA", "null", "None", "007", "", '"a, b"']
+    lines = [f"4,2,12,10,{word},NA" for word in words]
+    (tmp_path / "boxes.csv").write_text(
+        "\n".join(["xmin,ymin,xmax,ymax,word,image", *lines, "NA,2,12,10,x,"])
+    )
+    classify_features(
+        str(scene), tmp_path / "out", **classifier, options=options(features=str(tmp_path / "boxes.csv"))
+    )
+    found = pandas.read_csv(tmp_path / "out" / "boxes.csv", dtype=str, keep_default_na=False)
+    assert found["word"].tolist() == ["NA", "null", "None", "007", "", "a, b", "x"]
+    assert found["image"].tolist() == [*["NA"] * 6, ""]
+    assert found["reason"].tolist() == [*[""] * 6, "no geometry"]
+
+
+def at(left, top, right, bottom):
+    """A box in pixels of the scenes of ``dark_scene``, on the map."""
+    return box(ORIGIN[0] + left / 2, ORIGIN[1] - bottom / 2, ORIGIN[0] + right / 2, ORIGIN[1] - top / 2)
+
+
+def dark_scene(path, *, empty_cols=0, light=LIGHT):
+    pixels = np.full((3, 40, 60), 60, np.uint8)
+    left, top, right, bottom = light
+    pixels[:, top:bottom, left:right] = 200
+    pixels[:, :, :empty_cols] = 0
+    return str(write(path, pixels, origin=ORIGIN, gsd=0.5, nodata=0))
+
+
+def layer(path, shapes, **fields):
+    fields = fields or {"n": range(len(shapes))}
+    frame = geopandas.GeoDataFrame(fields, geometry=shapes, crs=CRS)
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_file(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("empty_cols", [9, 30])
+def test_the_scene_that_has_data_counts_whatever_the_order(tmp_path, classifier, options, order, empty_cols):
+    """LIGHT reaches from column 4 to 12, so 5 or 8 of its 8 columns are empty on the first scene."""
+    scenes = [
+        dark_scene(tmp_path / "a.tif", empty_cols=empty_cols, light=DARK), dark_scene(tmp_path / "b.tif"),
+    ]  # fmt: skip
+    given = layer(tmp_path / "in.gpkg", [at(*LIGHT), at(40, 20, 48, 26), at(*OFF)])
+    classify_features(
+        [scenes[i] for i in order], tmp_path / "out", **classifier, options=options(features=given)
+    )
+    found = geopandas.read_file(tmp_path / "out" / "in.gpkg")
+    assert found["class"].tolist()[:2] == ["light", "dark"]
+    assert found["reason"].tolist() == [None, None, "off the scene"]
+
+
+def test_what_no_scene_shows_says_why(tmp_path, classifier, options):
+    scenes = [dark_scene(tmp_path / f"{name}.tif", empty_cols=30) for name in "ab"]
+    given = layer(tmp_path / "in.gpkg", [at(*LIGHT), at(40, 20, 48, 26)])
+    classify_features(scenes, tmp_path / "out", **classifier, options=options(features=given))
+    assert geopandas.read_file(tmp_path / "out" / "in.gpkg")["reason"].tolist() == ["no data", None]
+
+
+ODD = {
+    "point": shapely.Point(ORIGIN[0] + 10, ORIGIN[1] - 10),
+    "polygon of no size": shapely.from_wkt(f"POLYGON(({', '.join(['500010 4999990'] * 4)}))"),
+    "line of no size": shapely.LineString([(500010, 4999990)] * 2),
+}
+
+
+@pytest.mark.parametrize("shape", ODD.values(), ids=ODD)
+def test_a_feature_without_a_size_is_left_out_alone(tmp_path, classifier, options, shape):
+    scene, given = dark_scene(tmp_path / "a.tif"), layer(tmp_path / "in.parquet", [at(*LIGHT), shape])
+    run = partial(classify_features, scene, tmp_path / "out", **classifier)
+    assert run(options=options(features=given, preview=True)).failed == []
+    found = geopandas.read_parquet(tmp_path / "out" / "in.parquet")
+    assert found["class"].tolist() == ["light", None] and found["reason"].tolist() == [None, "no size"]
+    assert run(options=options(features=given, margin_m=0.5)).failed == []
+    assert geopandas.read_parquet(tmp_path / "out" / "in.parquet")["class"].tolist() == ["light", "dark"]
+    ((_, reason),) = run(options=options(features=layer(tmp_path / "points.gpkg", [shape]))).failed
+    assert reason.endswith("holds points, which have no size: give inference.margin_m=…")
+
+
+def test_curves_are_classified_and_kept(tmp_path, classifier, options, curves):
+    """The layer holds a box at DARK and a circle around LIGHT."""
+    scene = dark_scene(tmp_path / "a.tif")
+    classify_features(scene, tmp_path / "out", **classifier, options=options(features=curves, preview=True))
+    found = geopandas.read_file(tmp_path / "out" / "curves.gpkg")
+    assert found["class"].tolist() == ["dark", "light"]
+    with sqlite3.connect(tmp_path / "out" / "curves.gpkg") as file:
+        (kept,) = file.execute("select geom from curves where n = 2").fetchone()
+    assert struct.pack("<BI", 1, 10) in kept  # WKB's number of a curve polygon
+
+
+def test_geometries_that_are_no_wkb_are_named(tmp_path, classifier, options):
+    scene, path = dark_scene(tmp_path / "a.tif"), tmp_path / "in.parquet"
+    geopandas.GeoDataFrame(geometry=[at(*LIGHT)], crs=CRS).to_parquet(path, geometry_encoding="geoarrow")
+    ((_, reason),) = classify_features(
+        scene, tmp_path / "out", **classifier, options=options(features=str(path))
+    ).failed
+    assert "in.parquet holds its geometries as polygon, expected WKB; write it again" in reason
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson"])
+def test_ids_of_features_and_times_without_a_zone_stay(tmp_path, classifier, options, ending):
+    scene = dark_scene(tmp_path / "a.tif")
+    when = pandas.to_datetime(["2024-05-01T10:00:00", None])
+    zoned = pandas.to_datetime(["2024-05-01T10:00:00+02:00", None])
+    given = layer(tmp_path / "in.gpkg", [at(*LIGHT), at(*DARK)], when=when, zoned=zoned)
+    with sqlite3.connect(given) as file:
+        for (name,) in file.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            file.execute(f'drop trigger "{name}"')
+        file.execute('update "in" set fid = fid + 100')
+    classify_features(scene, tmp_path / "out", **classifier, options=options(features=given, format=ending))
+    target = tmp_path / "out" / f"in.{ending}"
+    if ending == "gpkg":
+        with sqlite3.connect(target) as file:
+            rows = file.execute('select fid, "when", zoned, class from "in" order by fid').fetchall()
+        assert rows[0] == (101, "2024-05-01T10:00:00", "2024-05-01T08:00:00Z", "light")
+        assert rows[1] == (102, None, None, "dark")
+        return
+    first, second = json.loads(target.read_text())["features"]
+    assert (first["id"], second["id"]) == (101, 102)
+    assert first["properties"]["when"] == "2024-05-01T10:00:00" and "fid" not in first["properties"]
+    # Read again, the ids are the features' own.
+    again = tmp_path / "again.geojson"
+    target.rename(again)
+    classify_features(scene, tmp_path / "out", **classifier, options=options(features=str(again)))
+    features = json.loads((tmp_path / "out" / "again.geojson").read_text())["features"]
+    assert [item["id"] for item in features] == [101, 102]
+
+
+def test_names_in_a_shapefile_are_told_apart(tmp_path, classifier, options, caplog):
+    caplog.set_level("INFO", logger="geomm")
+    scene = dark_scene(tmp_path / "a.tif")
+    given = layer(tmp_path / "in.shp", [at(*LIGHT)], **{"class": ["mine"]})
+    names = ["residential_low", "residential_high"]
+    spec = replace(classifier["spec"], classes=make_classes(names))
+    classify_features(
+        scene, tmp_path / "out", score=classifier["score"], spec=spec, options=options(features=given)
+    )
+    found = geopandas.read_file(tmp_path / "out" / "in.shp")
+    added = ["pred_class", "pred_confi", "pred_sco_1", "pred_sco_2", "pred_reaso"]
+    assert found.columns.tolist() == ["class", *added, "geometry"]
+    assert found["class"][0] == "mine" and found["pred_class"][0] == "residential_high"
+    assert found[["pred_sco_1", "pred_sco_2"]].to_numpy().tolist() == [[0.0, 1.0]]
+    assert "pred_sco_1 = pred_score_residential_low, pred_sco_2 = pred_score_residential_high" in caplog.text
+
+
+@drawn(
+    taken=st.lists(st.text("aB_é", min_size=1, max_size=14), max_size=6, unique_by=str.lower),
+    added=st.lists(st.text("aB_é", min_size=1, max_size=14), max_size=12, unique=True),
+)
+def test_short_names_fit_and_differ(taken, added):
+    found = short_names(taken, added)
+    assert list(found) == added and all(0 < len(name.encode()) <= 10 for name in found.values())
+    cut = {name.encode()[:10].decode(errors="ignore").lower() for name in taken}
+    lowered = [name.lower() for name in found.values()]
+    assert len(set(lowered)) == len(lowered) and not cut & set(lowered)
+
+
+def test_scenes_without_crs_are_no_warning(tmp_path, classifier, options, caplog):
+    scene = write(tmp_path / "scene.png", np.full((3, 40, 60), 60, np.uint8))
+    given = table(tmp_path / "boxes.csv", [LIGHT])
+    classify_features(str(scene), tmp_path / "out", **classifier, options=options(features=given))
+    assert "has no CRS" not in caplog.text
 
 
 def test_what_boxes_lack_is_named(tmp_path, classifier, options):

@@ -32,6 +32,11 @@ def test_the_report_lists_what_this_run_wrote(classify, tmp_path):
     assert classify("chip", preview=True) == ["predictions.csv", "chips.gpkg", "predictions_preview.png"]
 
 
+def test_photos_need_no_crs(classify, caplog):
+    classify("photo")
+    assert "has no CRS" not in caplog.text
+
+
 @pytest.mark.parametrize("name", ["predictions.csv", "chips.gpkg", "photos.gpkg"])
 def test_files_of_another_origin_are_not_replaced(classify, tmp_path, name):
     (tmp_path / "out").mkdir()
