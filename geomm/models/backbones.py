@@ -38,6 +38,7 @@ class TimmBackbone(nn.Module):
       checkpoint: weights in a file of one's own (safetensors, or a pickle of tensors only).
       output_stride: largest stride, where the model can trade stride for dilation; else its own.
       drop_path_rate: stochastic depth, where the model has it.
+      start: how weights start from chance, ``open`` or ``timm``; see ``create_features``.
 
     Attributes:
       features: channels and stride of each map, fine to coarse.
@@ -64,12 +65,16 @@ class TimmBackbone(nn.Module):
         checkpoint: str | None = None,
         output_stride: int | None = None,
         drop_path_rate: float | None = None,
+        start: str | None = None,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {"in_chans": in_channels}
         if drop_path_rate is not None:
             options["drop_path_rate"] = drop_path_rate
-        self.body = _create(name, options, output_stride, pretrained and checkpoint is None)
+        if pretrained and checkpoint is None:
+            self.body = _create_published(name, options, output_stride)
+        else:
+            self.body = _create(name, options, output_stride, start or "open")
         if checkpoint is not None:
             self.body = _load_timm(self.body, checkpoint, name, options, output_stride)
         self.channels_last = str(getattr(self.body, "output_fmt", "")).endswith("NHWC")
@@ -90,12 +95,14 @@ class TimmBackbone(nn.Module):
         return tuple(m.permute(0, 3, 1, 2) for m in maps) if self.channels_last else tuple(maps)
 
 
-def _create(name: str, options: dict[str, Any], output_stride: int | None, pretrained: bool) -> nn.Module:
-    if not pretrained:
-        try:
-            return create_features(name, options, output_stride, None)
-        except RuntimeError as error:
-            raise ConfigError(f"backbone.name={name}: {str(error).splitlines()[0]}") from error
+def _create(name: str, options: dict[str, Any], output_stride: int | None, start: str) -> nn.Module:
+    try:
+        return create_features(name, options, output_stride, None, start=start)
+    except RuntimeError as error:
+        raise ConfigError(f"backbone.name={name}: {str(error).splitlines()[0]}") from error
+
+
+def _create_published(name: str, options: dict[str, Any], output_stride: int | None) -> nn.Module:
     state = fetch_published(name)
     try:
         return create_features(name, {**options, "pretrained": True}, output_stride, state)

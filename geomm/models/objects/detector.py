@@ -40,7 +40,7 @@ class Detector(ObjectModel):
         super().__init__(spec=spec, head=head)
         self.detector = build_detector(
             head,
-            backbone=build_backbone(backbone, in_channels=spec.in_channels, output_stride=None),
+            backbone=build_backbone(backbone, in_channels=spec.in_channels, output_stride=None, start="timm"),
             num_classes=spec.num_classes,
             object_px=spec.object_px,
         )

@@ -135,7 +135,8 @@ def test_every_head_learns_in_mixed_precision(head):
             loss = total(detector(pixels, objects=truth, mode="loss"), detector)
         loss.backward()
         losses.append(loss.item())
-    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    # Regions that are proposed in another order are sampled as others.
+    assert losses[0] == pytest.approx(losses[1], rel=0.2 if head.endswith("rcnn") else 0.05)
     assert all(torch.isfinite(p.grad).all() for p in detector.parameters() if p.grad is not None)
 
 
@@ -237,3 +238,10 @@ def test_limits_hold():
     high = make_detector("retinanet", more=["head.score_threshold=0.9"]).eval()
     (none,) = high.detect(torch.randn(1, 3, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
     assert len(none) == 0 and none.boxes.shape == (0, 4)
+
+
+@pytest.mark.parametrize(("more", "closed"), [([], True), (["backbone.start=open"], False)])
+def test_residual_branches_start_closed_unless_told_otherwise(more, closed):
+    detector = make_detector("retinanet", "resnet18", more=more)
+    last = detector.detector.backbone.backbone.body.layer1[0].bn2.weight
+    assert bool((last == 0).all()) is closed
