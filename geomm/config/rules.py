@@ -96,6 +96,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "task.oversample": Number(0, 1),
         "task.multi_label": Choice((None, True, False)),
         "backbone.start": Choice((None, "open", "timm")),
+        "head.start": Choice((None, "open", "timm")),
         "task.iou": Number(0, 1, above=True),
         "task.score_threshold": Number(0, 1, optional=True),
         "head.score_threshold": Number(0, 1, optional=True),

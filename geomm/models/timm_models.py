@@ -40,7 +40,7 @@ def create_features(
       state: weights in timm's own layout; None to start from chance, or from what ``options`` say.
       start: how weights start from chance. ``timm`` leaves them as timm has them. ``open`` lets residual
         branches count from the first step on and starts the first convolution by its inputs: some hundred
-        steps of pixel classification end better so, those of SSD and RetinaNet worse.
+        steps of pixel classification end better so, those of SSD worse.
 
     Raises:
       ConfigError: there is no such model, or it gives no maps.

@@ -25,7 +25,8 @@ class Detector(ObjectModel):
       backbone: config of the backbone.
       head: config of the detector as mmdet writes it, without its backbone: neck, heads, ``train_cfg``,
         ``test_cfg``. geomm's own keys beside them: ``strides`` of the backbone's maps, ``object_px`` that
-        anchors are made for, ``score_threshold``, ``max_objects`` a window, ``nms_iou``, ``checkpoint``.
+        anchors are made for, ``score_threshold``, ``max_objects`` a window, ``nms_iou``, ``checkpoint``,
+        ``start`` of a backbone from chance.
       spec: what the data is: bands, statistics, classes, sizes of objects.
 
     Attributes:
@@ -40,7 +41,9 @@ class Detector(ObjectModel):
         super().__init__(spec=spec, head=head)
         self.detector = build_detector(
             head,
-            backbone=build_backbone(backbone, in_channels=spec.in_channels, output_stride=None, start="timm"),
+            backbone=build_backbone(
+                backbone, in_channels=spec.in_channels, output_stride=None, start=head.get("start")
+            ),
             num_classes=spec.num_classes,
             object_px=spec.object_px,
         )

@@ -240,8 +240,16 @@ def test_limits_hold():
     assert len(none) == 0 and none.boxes.shape == (0, 4)
 
 
-@pytest.mark.parametrize(("more", "closed"), [([], True), (["backbone.start=open"], False)])
-def test_residual_branches_start_closed_unless_told_otherwise(more, closed):
-    detector = make_detector("retinanet", "resnet18", more=more)
+@pytest.mark.parametrize(
+    ("head", "more", "closed"),
+    [
+        ("ssd", [], True),
+        ("ssd", ["backbone.start=open"], False),
+        ("retinanet", [], False),
+        ("retinanet", ["backbone.start=timm"], True),
+    ],
+)
+def test_residual_branches_start_as_the_head_likes_unless_told_otherwise(head, more, closed):
+    detector = make_detector(head, "resnet18", more=more)
     last = detector.detector.backbone.backbone.body.layer1[0].bn2.weight
     assert bool((last == 0).all()) is closed
