@@ -127,11 +127,13 @@ def _fragments(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
     """
     gone, is_whole = np.zeros(len(found), bool), ~found.is_cut
     for part, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-        boxes, whole, windows = found.boxes[part], found.boxes[other], found.windows[part]
-        near = np.abs(boxes - windows) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
+        beyond = _beyond(found.boxes[other], found.windows[part])
+        few = np.flatnonzero(beyond.any(1) & is_whole[other])
+        part, other, beyond = part[few], other[few], beyond[few]
+        boxes, whole = found.boxes[part], found.boxes[other]
+        near = np.abs(boxes - found.windows[part]) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
         inside = shared_area(boxes, whole) >= _MOSTLY * area(boxes)
-        ends_there = (near & _beyond(whole, windows)).any(1)
-        gone[part[ends_there & inside & is_whole[other] & (area(boxes) < area(whole))]] = True
+        gone[part[(near & beyond).any(1) & inside & (area(boxes) < area(whole))]] = True
     return gone
 
 
