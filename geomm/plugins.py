@@ -45,7 +45,7 @@ WIRED = frozenset(
 PART_KEYS = ("type", "tasks")
 HEAD_KEYS = (*PART_KEYS, "stages", "output_stride")
 DETECTOR_KEYS = (
-    *(*PART_KEYS, "config", "strides", "start", "object_px"),
+    *(*PART_KEYS, "config", "strides", "backbone_init", "object_px"),
     *("score_threshold", "max_objects", "nms_iou", "checkpoint"),
 )
 ENLARGER_KEYS = (*PART_KEYS, "scale", "residual", "multiple_px", "checkpoint", "adversarial")

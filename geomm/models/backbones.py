@@ -38,7 +38,7 @@ class TimmBackbone(nn.Module):
       checkpoint: weights in a file of one's own (safetensors, or a pickle of tensors only).
       output_stride: largest stride, where the model can trade stride for dilation; else its own.
       drop_path_rate: stochastic depth, where the model has it.
-      start: how weights start from chance, ``open`` or ``timm``; see ``create_features``.
+      init: how weights start from chance, ``open`` or ``timm``; see ``create_features``.
 
     Attributes:
       features: channels and stride of each map, fine to coarse.
@@ -65,7 +65,7 @@ class TimmBackbone(nn.Module):
         checkpoint: str | None = None,
         output_stride: int | None = None,
         drop_path_rate: float | None = None,
-        start: str | None = None,
+        init: str | None = None,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {"in_chans": in_channels}
@@ -74,7 +74,7 @@ class TimmBackbone(nn.Module):
         if pretrained and checkpoint is None:
             self.body = _create_published(name, options, output_stride)
         else:
-            self.body = _create(name, options, output_stride, start or "open")
+            self.body = _create(name, options, output_stride, init or "open")
         if checkpoint is not None:
             self.body = _load_timm(self.body, checkpoint, name, options, output_stride)
         self.channels_last = str(getattr(self.body, "output_fmt", "")).endswith("NHWC")
@@ -95,9 +95,9 @@ class TimmBackbone(nn.Module):
         return tuple(m.permute(0, 3, 1, 2) for m in maps) if self.channels_last else tuple(maps)
 
 
-def _create(name: str, options: dict[str, Any], output_stride: int | None, start: str) -> nn.Module:
+def _create(name: str, options: dict[str, Any], output_stride: int | None, init: str) -> nn.Module:
     try:
-        return create_features(name, options, output_stride, None, start=start)
+        return create_features(name, options, output_stride, None, init=init)
     except RuntimeError as error:
         raise ConfigError(f"backbone.name={name}: {str(error).splitlines()[0]}") from error
 

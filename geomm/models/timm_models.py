@@ -29,7 +29,7 @@ def create_features(
     output_stride: int | None,
     state: dict[str, Tensor] | None,
     *,
-    start: str = "open",
+    init: str = "open",
 ) -> nn.Module:
     """Make a timm model that returns a map a stage, of any input size where it can.
 
@@ -38,7 +38,7 @@ def create_features(
       options: arguments of ``timm.create_model``.
       output_stride: largest stride, dilated from there on; None for the model's own.
       state: weights in timm's own layout; None to start from chance, or from what ``options`` say.
-      start: how weights start from chance. ``timm`` leaves them as timm has them. ``open`` lets residual
+      init: how weights start from chance. ``timm`` leaves them as timm has them. ``open`` lets residual
         branches count from the first step on and starts the first convolution by its inputs: some hundred
         steps of pixel classification end better so, those of SSD worse.
 
@@ -60,7 +60,7 @@ def create_features(
         if output_stride not in (None, 32, arguments.get("output_stride")):
             _LOG.info("%s keeps its own stride: it has no dilated form", name)
         _forget_state(model)
-        if not options.get("pretrained") and start == "open":
+        if not options.get("pretrained") and init == "open":
             _open_residuals(model)
             _widen_stem(model)
         return model  # type: ignore[no-any-return]

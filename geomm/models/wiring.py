@@ -33,7 +33,7 @@ class FeatureInfo:
 
 
 def build_backbone(
-    cfg: Mapping[str, Any] | None, *, in_channels: int, output_stride: int | None, start: str | None = None
+    cfg: Mapping[str, Any] | None, *, in_channels: int, output_stride: int | None, init: str | None = None
 ) -> nn.Module:
     """Build a backbone for a number of bands.
 
@@ -41,7 +41,7 @@ def build_backbone(
       cfg: the backbone's config; a framework's own type is wrapped in ``FrameworkBackbone``.
       in_channels: bands of the imagery.
       output_stride: the largest stride the head wants, None for the backbone's own.
-      start: how its weights best start from chance under the head, None for the backbone's own way.
+      init: how its weights best start from chance under the head, None for the backbone's own way.
 
     Returns:
       A module with ``features: tuple[FeatureInfo, ...]``, fine to coarse, whose forward returns as
@@ -57,7 +57,7 @@ def build_backbone(
         wrapper = BACKBONES.get("FrameworkBackbone")
         return wrapper(type=cfg["type"], in_channels=in_channels, **options)  # type: ignore[no-any-return]
     accepted = inspect.signature(cls).parameters
-    for name, wanted in (("output_stride", output_stride), ("start", start)):
+    for name, wanted in (("output_stride", output_stride), ("init", init)):
         if name in accepted and options.get(name) is None:
             options[name] = wanted
     backbone = cls(in_channels=in_channels, **options)

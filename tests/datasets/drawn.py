@@ -7,6 +7,8 @@ import numpy as np
 import rasterio
 import shapely
 
+from geomm.structures import BandStatistics, ClassificationSpec, make_classes
+
 CRS, ORIGIN = "EPSG:32633", (500000.0, 5000000.0)
 
 
@@ -15,6 +17,18 @@ def picture(rng, kind, shape=(20, 20), bands=3, dtype="uint8"):
     base = np.full((bands, *shape), 60 if kind == 0 else 180, float)
     base[:, :: 2 if kind == 0 else 5] += 30
     return (base + rng.normal(0, 8, base.shape)).clip(1, 255).astype(dtype)
+
+
+def spec_of_two():
+    """What a classifier of dark and light pictures of 8 pixels must know."""
+    return ClassificationSpec(
+        bands=(1, 2, 3),
+        band_names=("red", "green", "blue"),
+        dtype="uint8",
+        statistics=BandStatistics((0.0,) * 3, (255.0,) * 3, (100.0,) * 3, (50.0,) * 3, 1),
+        classes=make_classes(["dark", "light"]),
+        window_px=8,
+    )
 
 
 def write(path, pixels, *, origin=None, gsd=1.0, nodata=None):

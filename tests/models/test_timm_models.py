@@ -134,7 +134,7 @@ def test_residual_branches_count_from_the_first_step_on(name):
 
 def test_weights_start_as_timm_has_them_where_that_is_asked_for():
     options = {"pretrained": False, "in_chans": 3}
-    model = timm_models.create_features("resnet18", options, None, None, start="timm")
+    model = timm_models.create_features("resnet18", options, None, None, init="timm")
     assert not model.layer1[0].bn2.weight.any() and (model.layer1[0].bn1.weight == 1).all()
     assert model.conv1.weight.std().item() == pytest.approx((2 / (64 * 7 * 7)) ** 0.5, rel=0.1)
 

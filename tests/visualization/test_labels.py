@@ -8,22 +8,15 @@ from shapely import GeometryCollection, MultiPolygon, Point, Polygon
 
 from geomm.datasets.pictures.crops import Crop, CropDataset
 from geomm.metrics.labels import LabelMetric
-from geomm.structures import BandStatistics, ClassificationSpec, PixelWindow, make_classes
+from geomm.structures import PixelWindow
 from geomm.transforms.compose import Compose
 from geomm.visualization import labels
-from tests.datasets.drawn import write
+from tests.datasets.drawn import spec_of_two, write
 
 
 @pytest.fixture
 def spec():
-    return ClassificationSpec(
-        bands=(1, 2, 3),
-        band_names=("red", "green", "blue"),
-        dtype="uint8",
-        statistics=BandStatistics((0.0,) * 3, (255.0,) * 3, (100.0,) * 3, (50.0,) * 3, 1),
-        classes=make_classes(["dark", "light"]),
-        window_px=8,
-    )
+    return spec_of_two()
 
 
 NESTED = {

@@ -26,7 +26,7 @@ class Detector(ObjectModel):
       head: config of the detector as mmdet writes it, without its backbone: neck, heads, ``train_cfg``,
         ``test_cfg``. geomm's own keys beside them: ``strides`` of the backbone's maps, ``object_px`` that
         anchors are made for, ``score_threshold``, ``max_objects`` a window, ``nms_iou``, ``checkpoint``,
-        ``start`` of a backbone from chance.
+        ``backbone_init`` of a backbone from chance.
       spec: what the data is: bands, statistics, classes, sizes of objects.
 
     Attributes:
@@ -42,7 +42,7 @@ class Detector(ObjectModel):
         self.detector = build_detector(
             head,
             backbone=build_backbone(
-                backbone, in_channels=spec.in_channels, output_stride=None, start=head.get("start")
+                backbone, in_channels=spec.in_channels, output_stride=None, init=head.get("backbone_init")
             ),
             num_classes=spec.num_classes,
             object_px=spec.object_px,

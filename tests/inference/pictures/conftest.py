@@ -9,8 +9,7 @@ import shapely
 import torch
 
 from geomm.inference.options import LabelOptions
-from geomm.structures import BandStatistics, ClassificationSpec, make_classes
-from tests.datasets.drawn import CRS, ORIGIN
+from tests.datasets.drawn import CRS, ORIGIN, spec_of_two
 
 
 def brightness(inputs, valid):
@@ -21,14 +20,7 @@ def brightness(inputs, valid):
 @pytest.fixture
 def classifier():
     """Keyword arguments of the classifying functions."""
-    spec = ClassificationSpec(
-        bands=(1, 2, 3),
-        band_names=("red", "green", "blue"),
-        dtype="uint8",
-        statistics=BandStatistics((0.0,) * 3, (255.0,) * 3, (100.0,) * 3, (50.0,) * 3, 1),
-        classes=make_classes(["dark", "light"]),
-        window_px=8,
-    )
+    spec = spec_of_two()
     return {"score": brightness, "spec": spec}
 
 

@@ -244,9 +244,9 @@ def test_limits_hold():
     ("head", "more", "closed"),
     [
         ("ssd", [], True),
-        ("ssd", ["backbone.start=open"], False),
+        ("ssd", ["backbone.init=open"], False),
         ("retinanet", [], False),
-        ("retinanet", ["backbone.start=timm"], True),
+        ("retinanet", ["backbone.init=timm"], True),
     ],
 )
 def test_residual_branches_start_as_the_head_likes_unless_told_otherwise(head, more, closed):
