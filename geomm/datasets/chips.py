@@ -13,7 +13,7 @@ from geomm.datasets.maps.export_tiles import tiles_as_scenes
 from geomm.datasets.maps.geotiff import GeoTiffScenes
 from geomm.datasets.maps.labels import Classes
 from geomm.datasets.maps.targets import FinerTarget
-from geomm.datasets.objects.chips import ExportedObjects
+from geomm.datasets.objects.exported import ExportedObjects
 from geomm.datasets.objects.targets import BoxTarget
 from geomm.datasets.pictures.chips import NamedChips
 from geomm.datasets.pictures.source import LabelTarget

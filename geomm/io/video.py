@@ -1,17 +1,14 @@
-"""Video files: frames in order with their times, and new files of the same frames and times."""
+"""Videos read: frames in order with their times."""
 
 from __future__ import annotations
 
-import glob
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,107 +16,8 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError, DependencyError
 from geomm.io.frame_count import FrameCount
-from geomm.io.paths import RASTER_ENDINGS, expand, is_connection
 
 _LOG = logging.getLogger("geomm")
-VIDEO_ENDINGS = (
-    ".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-)  # fmt: skip
-#: In the files that ``VideoWriter`` writes, so that they are known again.
-_MARK = "objects drawn by geomm"
-#: FFmpeg's number of the range that luma of videos has, 16 to 235.
-_LIMITED = 1
-_BT709 = 1
-#: The matrices that pixels can be written by, codes of ITU-T H.273, and swscale's numbers of them; 2, where a
-#: file does not say, is read and written as BT.601.
-_MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7}
-_CODECS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
-
-
-def is_video(path: str | Path) -> bool:
-    """Return whether a path ends as video files do."""
-    return Path(path).suffix.lower() in VIDEO_ENDINGS
-
-
-def are_videos(inputs: str | Path | Sequence[str | Path]) -> bool:
-    """Return whether inputs (files, globs, folders or a list of these) mean videos; scenes otherwise.
-
-    A folder means videos where it holds some and no scenes; where it holds both, a warning names the videos.
-    What is neither, such as a csv, decides nothing.
-
-    Raises:
-      DataError: videos and scenes are named together.
-    """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    named = [match for item in given for match in _matches(str(item))]
-    videos = [item for item in named if is_video(item) or _is_folder_of_videos(item)]
-    scenes = [item for item in named if item not in videos and _may_be_scene(item)]
-    if videos and scenes:
-        raise DataError(
-            f"the input is {_some(videos)} and {_some(scenes)}: videos and scenes; "
-            f"give one kind at a time, such as *{Path(videos[0]).suffix or '.mp4'}"
-        )
-    return bool(videos)
-
-
-def find_videos(inputs: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the videos that inputs (files, globs, folders or a list of these) mean, sorted, each once.
-
-    What is named itself counts whatever its ending; of folders and globs, what ends as videos do.
-
-    Raises:
-      DataError: nothing matches.
-    """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    found = []
-    for item in map(str, given):
-        matches = _matches(item)
-        if matches == [item]:
-            found += expand(item, VIDEO_ENDINGS)
-            continue
-        for match in matches:
-            found += [path for path in _files(match, VIDEO_ENDINGS) or [match] if is_video(path)]
-    if not found:
-        raise DataError(f"{', '.join(map(str, given))}: no match ends in {', '.join(VIDEO_ENDINGS)}")
-    return list(dict.fromkeys(found))
-
-
-def _matches(item: str) -> list[str]:
-    if is_connection(item) or Path(item).exists():
-        return [item]
-    return sorted(glob.glob(item, recursive=True)) or [item]
-
-
-def _is_folder_of_videos(item: str) -> bool:
-    videos = [path for path in _files(item, VIDEO_ENDINGS) if is_video(path)]
-    scenes = _files(item, RASTER_ENDINGS) if videos else []
-    if scenes:
-        _LOG.warning(
-            "%s holds scenes too (%s): its videos are left out (%s); name them themselves to follow "
-            "objects there, such as input='%s'",
-            item, _some(scenes), _some(videos), Path(videos[0]).parent / f"*{Path(videos[0]).suffix}",
-        )  # fmt: skip
-    return bool(videos) and not scenes
-
-
-def _may_be_scene(item: str) -> bool:
-    return (
-        is_connection(item)
-        or Path(item).suffix.lower() in RASTER_ENDINGS
-        or bool(_files(item, RASTER_ENDINGS))
-    )
-
-
-def _files(folder: str, endings: tuple[str, ...]) -> list[str]:
-    try:
-        return expand(folder, endings) if Path(folder).is_dir() else []
-    except DataError:
-        return []
-
-
-def _some(paths: Sequence[str]) -> str:
-    names = ", ".join(Path(path).name for path in paths[:3])
-    return names if len(paths) <= 3 else f"{names} and {len(paths) - 3} more"
 
 
 @dataclass(frozen=True)
@@ -186,7 +84,12 @@ class Frame:
     pixels: NDArray[np.uint8]
 
 
-def _av() -> Any:
+def load_av() -> Any:
+    """Return PyAV.
+
+    Raises:
+      DependencyError: it is not installed.
+    """
     try:
         import av
     except ImportError as error:
@@ -242,7 +145,7 @@ class VideoReader:
             )
 
     def _open(self) -> Any:
-        av = _av()
+        av = load_av()
         try:
             container = av.open(self.path)
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -285,7 +188,7 @@ class VideoReader:
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Yield the frames that can be decoded; a damaged part is passed over, as players do."""
-        error = _av().error.FFmpegError
+        error = load_av().error.FFmpegError
         self._broken = ""
         packets = container.demux(stream)
         while True:
@@ -300,7 +203,7 @@ class VideoReader:
     def _packet_times(self) -> list[int]:
         """Return the times of the packets that are to be shown, rising, up to where the file breaks off."""
         times: list[int] = []
-        with self._open() as container, suppress(_av().error.FFmpegError):
+        with self._open() as container, suppress(load_av().error.FFmpegError):
             stream = container.streams.video[0]
             # A stream may have been cut: what it has before its first key frame was never to be seen.
             begun = bool(stream.frames)
@@ -353,86 +256,3 @@ def _after(last: int, start: int | None, info: VideoInfo) -> int:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-class VideoWriter:
-    """Writes frames with their times as H.264 in MP4, which browsers play.
-
-    Use as a context manager; the file appears under its name when complete.
-
-    Args:
-      path: .mp4 to write.
-      like: video whose rate, units of time, shape of pixels and colours are taken over.
-      mark: a remark in the file by which ``is_own_video`` knows it; None leaves it out.
-    """
-
-    def __init__(self, path: Path, like: VideoInfo, *, mark: str | None = _MARK) -> None:
-        self.path, self.like, self.mark = path, like, mark
-        self._temporary = path.with_name(f".{path.stem}.part.mp4")
-
-    def __enter__(self) -> VideoWriter:
-        av = _av()
-        self._av = av
-        codec = next(name for name in _CODECS if name in av.codecs_available)
-        self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
-        if self.mark is not None:
-            self._container.metadata["comment"] = self.mark
-        self._stream = self._container.add_stream(codec, rate=self.like.rate, options=_CODECS[codec])
-        # Half the colours of a row and of a column are kept, so both must be even.
-        self._shape = (self.like.height + self.like.height % 2, self.like.width + self.like.width % 2)
-        self._stream.height, self._stream.width = self._shape
-        self._stream.pix_fmt = "yuv420p"
-        codec_context = self._stream.codec_context
-        codec_context.time_base = self.like.time_base
-        codec_context.sample_aspect_ratio = self.like.pixel_aspect
-        codec_context.color_range = _LIMITED
-        codec_context.colorspace = self._matrix = self._known_matrix()
-        codec_context.color_primaries = self.like.colors.primaries
-        codec_context.color_trc = self.like.colors.transfer
-        return self
-
-    def _known_matrix(self) -> int:
-        """Return the matrix that the pixels are written by: its own, or BT.709 for one that is not known."""
-        matrix = self.like.colors.matrix
-        return matrix if matrix in _MATRICES else _BT709
-
-    def write(self, pixels: NDArray[np.uint8], pts: int) -> None:
-        """Add a frame (H, W, 3) uint8 RGB at its time, in units of ``like.time_base``."""
-        height, width = pixels.shape[:2]
-        if (height, width) != self._shape:
-            pixels = np.pad(
-                pixels, ((0, self._shape[0] - height), (0, self._shape[1] - width), (0, 0)), mode="edge"
-            )
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = frame.reformat(
-            format="yuv420p", dst_colorspace=_MATRICES[self._matrix], dst_color_range=_LIMITED
-        )
-        frame.pts, frame.time_base = pts, self.like.time_base
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                for packet in self._stream.encode():
-                    self._container.mux(packet)
-            self._container.close()
-            if kind is None:
-                os.replace(self._temporary, self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
-
-
-def is_own_video(path: Path) -> bool:
-    """Return whether a file is a video that ``VideoWriter`` wrote."""
-    av = _av()
-    try:
-        with av.open(str(path)) as container:
-            return bool(container.metadata.get("comment") == _MARK)
-    except (av.error.FFmpegError, OSError, ValueError):
-        return False

@@ -168,7 +168,8 @@ def _write_still(
 
 
 def _write_clip(folder: Path) -> tuple[Path, Path]:
-    from geomm.io.video import VideoInfo, VideoWriter
+    from geomm.io.video import VideoInfo
+    from geomm.io.video_writer import VideoWriter
 
     rng = np.random.default_rng(72)
     reef, school = _reef(rng), _school(rng)

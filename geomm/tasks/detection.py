@@ -135,7 +135,7 @@ class Detection(RasterTask):
         model_id: str,
     ) -> PredictionReport:
         from geomm.inference import predict_objects, predict_videos
-        from geomm.io.video import are_videos
+        from geomm.io.video_files import are_videos
 
         find = predict_videos if are_videos(inputs) else predict_objects
         return find(inputs, output, detect=model.detect, spec=spec, options=options, model_id=model_id)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from geomm.chips import export_chips
 from geomm.chips.options import ChipOptions
 from geomm.datasets.chips import Chips
-from geomm.datasets.objects.chips import ExportedObjects
 from geomm.datasets.objects.coco import CocoChips
+from geomm.datasets.objects.exported import ExportedObjects
 from geomm.datasets.objects.yolo import YoloChips
 from geomm.datasets.pictures.chips import NamedChips
 from geomm.errors import DataError
@@ -113,6 +113,7 @@ def burn(outline, shape):
 @FEW
 @given(town=towns(), tile=TILES, background=st.booleans())
 def test_pixel_classes_come_back(place, town, tile, background):
+    assume(background or len({name for _, name in town[2]}) > 1)  # one class alone is refused
     folder = place()
     scene, layer = write_town(folder, *town)
     root = folder / "chips"

@@ -1,4 +1,4 @@
-"""Videos come upright, whole and with the numbers, shapes and colours that their frames have."""
+"""Videos come upright, whole and with the numbers and shapes that their frames have."""
 
 import logging
 import struct
@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from geomm.io.video import ColorTags, VideoInfo, VideoReader, VideoWriter
+from geomm.io.video import VideoInfo, VideoReader
+from geomm.io.video_writer import VideoWriter
 
 HEIGHT, WIDTH = 48, 80
 
@@ -168,34 +169,3 @@ def test_the_shape_of_pixels_is_kept(tmp_path, aspect, clockwise):
     with VideoWriter(tmp_path / "again.mp4", read) as writer:
         writer.write(np.zeros((read.height, read.width, 3), np.uint8), 0)
     assert VideoReader(tmp_path / "again.mp4").info.pixel_aspect == read.pixel_aspect
-
-
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [(1, 1), (2, 2), (5, 5), (6, 6), (7, 7), (9, 1)],  # that of BT.2020 is not written
-)
-def test_colors_and_what_they_mean_are_kept(tmp_path, given, kept):
-    path, tags = tmp_path / "clip.mp4", ColorTags(given, 9, 18)
-    info = VideoInfo("", WIDTH, HEIGHT, Fraction(25), None, Fraction(1, 12800), False, colors=tags)
-    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.array([10, 200, 40], np.uint8)
-    with VideoWriter(path, info) as writer:
-        writer.write(pixels, 0)
-    reader = VideoReader(path)
-    assert reader.info.colors == replace(tags, matrix=kept)
-    assert np.abs(next(iter(reader)).pixels.astype(int) - pixels).max() <= 4
-
-
-def test_green_of_high_definition_is_written_by_its_matrix(tmp_path):
-    import av
-
-    path = tmp_path / "clip.mp4"
-    colors = ColorTags(1, 1, 1)
-    info = VideoInfo("", WIDTH, HEIGHT, Fraction(25), None, Fraction(1, 12800), False, colors=colors)
-    with VideoWriter(path, info) as writer:
-        writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.array([0, 200, 0], np.uint8), 0)
-    with av.open(str(path)) as container:
-        luma, blue, red = (bytes(plane)[0] for plane in next(container.decode(video=0)).planes)
-    # ITU-R BT.709, 3: luma from 16 to 235 is 0.7152 of green, and chroma its distance from blue and red.
-    expected = (16 + 219 * 0.7152 * 200 / 255, 128 - 224 * 0.7152 * 200 / 255 / 1.8556)
-    assert luma == pytest.approx(expected[0], abs=2) and blue == pytest.approx(expected[1], abs=2)
-    assert red == pytest.approx(128 - 224 * 0.7152 * 200 / 255 / 1.5748, abs=2)

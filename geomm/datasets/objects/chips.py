@@ -1,15 +1,12 @@
-"""Ready-made chips with objects: ArcGIS exports, COCO, PASCAL VOC, YOLO."""
+"""Ready-made chips with objects, read once and divided into splits."""
 
 from __future__ import annotations
 
 import abc
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,70 +14,24 @@ from torch.utils.data import Dataset
 
 from geomm.datasets.blocks import SPLITS
 from geomm.datasets.maps.labels import Classes, recolour
-from geomm.datasets.maps.windows import Change, place
 from geomm.datasets.moments import merge_moments, moments_of
+from geomm.datasets.objects.chip_dataset import ObjectChip, ObjectChipDataset
+from geomm.datasets.objects.chip_folder import ChipFolder, ReadLabels
 from geomm.datasets.objects.targets import BoxTarget
-from geomm.datasets.objects.windows import counts_by_class, cut_objects
+from geomm.datasets.objects.windows import counts_by_class
 from geomm.datasets.overlaps import divide_chips
 from geomm.errors import DataError
-from geomm.io.arcgis import kinds_of, read_export
-from geomm.io.object_files import read_instances, read_kitti, read_voc
-from geomm.io.object_labels import ObjectLabels, Problems
-from geomm.io.paths import RASTER_ENDINGS
+from geomm.io.object_labels import Problems
 from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.samples import sample_root
-from geomm.structures import IGNORE_INDEX, ClassSpec, PixelWindow, RasterSample, RasterSpec
+from geomm.structures import ClassSpec, PixelWindow, RasterSample, RasterSpec
 from geomm.transforms.compose import Compose
 
 _LOG = logging.getLogger("geomm")
-
-
-class ReadLabels(Protocol):
-    """Reads the labels of a chip when its image is known."""
-
-    def __call__(self, info: RasterInfo) -> ObjectLabels:
-        """Return the objects of an image.
-
-        Raises:
-          DataError: the label file cannot be read.
-        """
-
-
-@dataclass
-class ChipFolder:
-    """What a folder of chips holds, before any pixel is read.
-
-    Attributes:
-      chips: image and reader of its labels.
-      names: class name by the value that labels use, empty where labels name classes.
-      colors: by value.
-      map_space: False for oblique imagery and photos.
-      cell_size: pixel edge in map units, 0 where unknown.
-    """
-
-    chips: list[tuple[Path, ReadLabels]]
-    names: dict[int, str] = field(default_factory=dict)
-    colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
-    map_space: bool = True
-    cell_size: float = 0.0
-
-
-@dataclass
-class ObjectChip:
-    """A chip and what was found in it.
-
-    Attributes:
-      image: path.
-      labels: its objects, in its pixels.
-      moments: (5, C) of its valid pixels.
-      hidden: pixels that a chip of another split is judged by, not trained on here.
-    """
-
-    image: str
-    labels: ObjectLabels
-    moments: NDArray[np.float64]
-    hidden: list[PixelWindow] = field(default_factory=list)
+#: How images are divided that are too few to be shared out.
+_BY_BLOCKS = "divide large images by blocks: dataset=geotiff dataset.images=… dataset.labels=…"
+_CURE = " (dataset.on_error=skip leaves such out)"
 
 
 class ObjectChips(abc.ABC):
@@ -295,192 +246,3 @@ class ObjectChips(abc.ABC):
             training=training,
             seed=self.seed,
         )
-
-
-#: How images are divided that are too few to be shared out.
-_BY_BLOCKS = "divide large images by blocks: dataset=geotiff dataset.images=… dataset.labels=…"
-_CURE = " (dataset.on_error=skip leaves such out)"
-
-
-class ObjectChipDataset(Dataset[RasterSample]):
-    """The chips of a split; sample ``i`` is chip ``i % len``, changed by draws of (seed, i) alone.
-
-    Args:
-      chips: of the split.
-      bands: 1-based numbers.
-      window_px: edge of windows cut out of the chips, None for whole chips.
-      cell_px: edge of the ground that a window is judged by.
-      index_of: class index by name.
-      masks: whether samples carry masks.
-      finish: makes the sample of a window.
-      training: windows lie around objects, one a chip; otherwise they cover the chips.
-      seed: of the random choices.
-    """
-
-    def __init__(
-        self,
-        chips: Sequence[ObjectChip],
-        bands: Sequence[int],
-        *,
-        window_px: int | None,
-        cell_px: int | None,
-        index_of: Mapping[str, int],
-        masks: bool,
-        finish: Change,
-        training: bool,
-        seed: int,
-    ) -> None:
-        self.chips, self.bands, self.window_px = list(chips), tuple(bands), window_px
-        self.index_of, self.masks, self.finish, self.training = index_of, masks, finish, training
-        self.seed = seed
-        self._cells: list[tuple[ObjectChip, PixelWindow]] = []
-        for chip in chips:
-            info = read_info(chip.image)
-            whole = PixelWindow(0, 0, info.width, info.height)
-            cells = [whole] if training or cell_px is None else _divide(whole, cell_px)
-            self._cells += [(chip, cell) for cell in cells]
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def __getitem__(self, index: int) -> RasterSample:
-        chip, cell = self._cells[index % len(self._cells)]
-        rng = np.random.default_rng([self.seed, 2, index])
-        reader = RasterReader(chip.image)
-        window = self._window(chip, cell, reader.info, rng)
-        pixels, valid = reader.read(window, self.bands)
-        mask = np.where(valid, 0, IGNORE_INDEX).astype(np.uint8)
-        for hidden in chip.hidden:
-            mask[_within(hidden, window)] = IGNORE_INDEX
-        other = np.ones(mask.shape, bool)
-        other[_within(cell, window)] = False
-        mask[other] = IGNORE_INDEX
-        where = reader.info.georeference.shifted(window.col, window.row)
-        cut = cut_objects(chip.labels, window, self.index_of, masks=self.masks)
-        name = chip.image if self.window_px is None else f"{chip.image} [{window.col}, {window.row}]"
-        return self.finish(RasterSample(pixels, valid, mask, where, name, {"cut": cut}), rng)
-
-    def _window(
-        self, chip: ObjectChip, cell: PixelWindow, info: RasterInfo, rng: np.random.Generator
-    ) -> PixelWindow:
-        if self.window_px is None:
-            return cell
-        middle = np.array([cell.col + cell.width / 2, cell.row + cell.height / 2])
-        if self.training:
-            boxes = chip.labels.boxes
-            middle = rng.uniform([0, 0], [info.width, info.height])
-            if len(boxes):
-                box = boxes[rng.integers(len(boxes))]
-                middle = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * self.window_px
-        left, top = middle - self.window_px / 2
-        edge = self.window_px
-        return PixelWindow(place(left, edge, info.width), place(top, edge, info.height), edge, edge)
-
-
-def _within(part: PixelWindow, window: PixelWindow) -> tuple[slice, slice]:
-    """Return rows and columns of a window's array that a part of the image covers."""
-    top, left = max(part.row - window.row, 0), max(part.col - window.col, 0)
-    bottom = max(part.row + part.height - window.row, 0)
-    right = max(part.col + part.width - window.col, 0)
-    return slice(top, bottom), slice(left, right)
-
-
-def _divide(whole: PixelWindow, cell_px: int) -> list[PixelWindow]:
-    """Cut a chip into cells no larger than ``cell_px``, as even as possible."""
-    tops = np.linspace(0, whole.height, -(-whole.height // cell_px) + 1).round().astype(int)
-    lefts = np.linspace(0, whole.width, -(-whole.width // cell_px) + 1).round().astype(int)
-    return [
-        PixelWindow(int(left), int(top), int(right - left), int(bottom - top))
-        for top, bottom in pairwise(tops)
-        for left, right in pairwise(lefts)
-    ]
-
-
-def list_images(root: Path) -> list[Path]:
-    """Return the images below a folder, sorted.
-
-    Raises:
-      DataError: there is no such folder, or no image in it.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder")
-    found = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in RASTER_ENDINGS]
-    if not found:
-        raise DataError(
-            f"{root} holds no images; expected files that end in {', '.join(RASTER_ENDINGS[:8])} …"
-        )
-    return found
-
-
-def certain_chips(
-    labels: Mapping[str, ObjectLabels], images: Mapping[str, Sequence[Path]], problems: Problems
-) -> list[tuple[Path, ReadLabels]]:
-    """Return the chips of which it is clear whose labels are whose.
-
-    Args:
-      labels: by what they are called in messages.
-      images: those that labels may be of, by the same; what has none is left to the caller to tell.
-      problems: told of labels of several images, and of images with several labels.
-    """
-    owners: dict[Path, list[str]] = {}
-    for name, found in images.items():
-        if len(found) > 1:
-            several = " or ".join(str(path) for path in found[:3])
-            problems.tell("labels of one of several images", f"{name} may be of {several}; {_FOLDERS}")
-        for path in found if len(found) == 1 else ():
-            owners.setdefault(path, []).append(name)
-    chips: list[tuple[Path, ReadLabels]] = []
-    for path, names in owners.items():
-        if len(names) > 1:
-            several = " or of ".join(names[:3])
-            problems.tell("image of several labels", f"{path} may have the labels of {several}; {_FOLDERS}")
-        else:
-            chips.append((path, partial(known_labels, labels[names[0]])))
-    return chips
-
-
-#: How files of one name are told apart.
-_FOLDERS = "keep labels in folders that are called like their images', or name images with their folders"
-
-
-def known_labels(labels: ObjectLabels, info: RasterInfo) -> ObjectLabels:
-    """Return labels that were read with those of all images."""
-    return labels
-
-
-class ExportedObjects(ObjectChips):
-    """Chips of ArcGIS's PASCAL_VOC_rectangles, KITTI_rectangles and RCNN_Masks."""
-
-    def read_folder(self, problems: Problems) -> ChipFolder:
-        export = read_export(self.root, kinds=kinds_of("detection"))
-        chips: list[tuple[Path, ReadLabels]] = []
-        for image, label in export.pairs:
-            if not image.is_file():
-                problems.tell("label of a missing image", f"label without an image: {label} ({image})")
-            elif export.kind == "RCNN_Masks":
-                chips.append((image, partial(_read_masks, image, self.root / "labels")))
-            elif label is None or not label.is_file():
-                problems.tell("chip without a label", f"chip without a label: {image}")
-            else:
-                read = read_kitti if export.kind == "KITTI_rectangles" else read_voc
-                chips.append((image, partial(_read_by_path, read, label)))
-        return ChipFolder(chips, export.classes, export.colors, export.map_space, export.cell_size)
-
-
-def _read_by_path(read: Any, label: Path, info: RasterInfo) -> ObjectLabels:
-    found: ObjectLabels = read(label)
-    return found
-
-
-def _read_masks(image: Path, labels: Path, info: RasterInfo) -> ObjectLabels:
-    """Read the instances of a chip, one raster in a folder of its class's name or value."""
-    paths = {
-        folder.name: path
-        for folder in sorted(labels.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.glob(f"{image.stem}.*"))
-        if path.suffix.lower() in RASTER_ENDINGS
-    }
-    if not paths:
-        raise DataError(f"chip without a label: no {labels}/CLASS/{image.stem}.tif")
-    return read_instances(paths)

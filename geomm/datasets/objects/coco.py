@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from geomm.datasets.objects.chips import ChipFolder, ObjectChips, certain_chips, list_images
+from geomm.datasets.objects.chip_folder import ChipFolder, certain_chips, list_images
+from geomm.datasets.objects.chips import ObjectChips
 from geomm.errors import DataError
 from geomm.io.coco import read_coco
 from geomm.io.namesakes import namesakes

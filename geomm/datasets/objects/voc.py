@@ -6,7 +6,8 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path, PureWindowsPath
 
-from geomm.datasets.objects.chips import ChipFolder, ObjectChips, certain_chips, list_images
+from geomm.datasets.objects.chip_folder import ChipFolder, certain_chips, list_images
+from geomm.datasets.objects.chips import ObjectChips
 from geomm.errors import DataError
 from geomm.io.namesakes import namesakes
 from geomm.io.object_files import image_key, read_voc

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from geomm.datasets.objects.chips import ChipFolder, ObjectChips, ReadLabels, list_images
+from geomm.datasets.objects.chip_folder import ChipFolder, ReadLabels, list_images
+from geomm.datasets.objects.chips import ObjectChips
 from geomm.errors import DataError
 from geomm.io.object_files import is_yolo, read_lines, read_yolo
 from geomm.io.object_labels import ObjectLabels, Problems

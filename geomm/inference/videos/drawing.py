@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from geomm.inference.objects.options import ObjectOptions
 from geomm.inference.objects.views import scores_of
-from geomm.io.video import Frame, VideoInfo, VideoWriter
+from geomm.io.video import Frame, VideoInfo
+from geomm.io.video_writer import VideoWriter
 from geomm.structures import Objects, RasterSpec
 from geomm.visualization.on_pictures import draw_objects
 

@@ -32,7 +32,9 @@ from geomm.inference.videos.points import PointWriter, is_point_layer, is_point_
 from geomm.inference.videos.rows import BoxTable, FrameRows, RowHold, is_box_table
 from geomm.inference.videos.tracker import FrameTracker
 from geomm.io.frame_places import FramePlaces
-from geomm.io.video import Frame, VideoReader, find_videos, is_own_video
+from geomm.io.video import Frame, VideoReader
+from geomm.io.video_files import find_videos
+from geomm.io.video_writer import is_own_video
 from geomm.structures import Objects, RasterSpec
 
 _LOG = logging.getLogger("geomm")

@@ -14,7 +14,8 @@ from scipy.ndimage import find_objects, label
 
 from geomm.errors import DataError
 from geomm.inference import ObjectOptions, predict_videos
-from geomm.io.video import VideoReader, VideoWriter, are_videos, find_videos, is_own_video, is_video
+from geomm.io.video import VideoReader
+from geomm.io.video_writer import is_own_video
 from geomm.structures import BandStatistics, Objects, RasterSpec, make_classes
 from tests.io.test_video import damage
 
@@ -171,48 +172,6 @@ def test_more_bands_than_a_video_has_are_refused(tmp_path, spec):
     clip = write_clip(tmp_path / "clip.mp4", 3)
     with pytest.raises(DataError, match="the model reads bands 1, 5"):
         follow(clip, tmp_path / "o", replace(spec, bands=(1, 5), band_names=("r", "nir")))
-
-
-def test_odd_sizes_are_written(tmp_path):
-    clip = write_clip(tmp_path / "clip.mp4", 3)
-    info = replace(VideoReader(clip).info, width=33, height=21)
-    with VideoWriter(tmp_path / "odd.mp4", info) as writer:
-        for index in range(4):
-            writer.write(np.full((21, 33, 3), 200, np.uint8), index * 1001)
-    frames = list(VideoReader(tmp_path / "odd.mp4"))
-    assert len(frames) == 4 and frames[0].pixels.shape == (22, 34, 3)
-
-
-def test_folders_of_videos(tmp_path):
-    (tmp_path / "clips").mkdir()
-    (tmp_path / "clips" / "a.mov").touch()
-    assert are_videos(tmp_path / "clips") and are_videos([tmp_path / "clips", "b.mp4"])
-    assert are_videos("clips/*.mp4") and not are_videos(tmp_path / "none") and not are_videos([])
-
-
-def test_videos_beside_scenes_are_named(tmp_path, caplog):
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for name in ("a.mp4", "b.mp4", "a.csv", "thumb.png"):
-        (clips / name).touch()
-    assert not are_videos(clips)
-    assert f"{clips} holds scenes too (thumb.png): its videos are left out (a.mp4, b.mp4)" in caplog.text
-    assert f"input='{clips}/*.mp4'" in caplog.text
-    for mixed in (clips / "*", [clips / "a.mp4", clips / "thumb.png"], ["b.mp4", "s.tif"]):
-        with pytest.raises(DataError, match="videos and scenes; give one kind at a time"):
-            are_videos(mixed)
-    assert are_videos(clips / "*.mp4") and not are_videos(clips / "*.png")
-    (clips / "thumb.png").unlink()
-    (clips / "empty").mkdir()
-    assert are_videos(clips / "*") and are_videos(clips)
-    assert find_videos(clips / "*") == [str(clips / "a.mp4"), str(clips / "b.mp4")]
-    assert find_videos([clips / "b.mp4", clips]) == [str(clips / "b.mp4"), str(clips / "a.mp4")]
-    with pytest.raises(DataError, match="no match ends in"):
-        find_videos(clips / "*.csv")
-
-
-def test_endings_of_videos():
-    assert is_video("a/b.MP4") and is_video("x.mkv") and not is_video("scene.tif")
 
 
 def test_points_with_time_by_corners(tmp_path, spec):
