@@ -188,7 +188,9 @@ class _VideoFinder:
 
         def merge(batch: _Batch, found: list[Objects]) -> Iterator[_Followed]:
             for frame, objects in zip(batch.frames, found, strict=True):
-                keys = tracker.update(objects) if options.track else np.full(len(objects), -1, np.int64)
+                keys: NDArray[np.int64] = np.full(len(objects), -1, np.int64)
+                if options.track:
+                    keys = tracker.update(objects, frame.index)
                 settled = hold.add(frame, objects, keys)
                 yield _Followed(frame, objects, tracker.numbers(keys), settled)
 

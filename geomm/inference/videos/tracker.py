@@ -1,68 +1,35 @@
 """Following objects from frame to frame (SORT: Bewley et al., Simple Online and Realtime Tracking, 2016).
 
-A Kalman filter of constant velocity foretells each object's box; the boxes of the next frame are assigned to
-these by the Hungarian algorithm, so that the sum of overlaps is largest. Noise is relative to the size of
-the object (as Wojke et al., 2017, have it), so nothing hangs on the resolution.
+The package ``trackers`` follows the boxes of each class: a Kalman filter of constant velocity foretells them,
+the Hungarian algorithm assigns those of the next frame. Here tracks get keys from their first box on, and
+numbers once they count.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geomm.errors import DependencyError
 from geomm.structures import Objects
-
-Array = NDArray[np.float64]
-
-_POSITION, _VELOCITY = 1 / 20, 1 / 160
-#: Box centre and size, and their velocities: the next state is what they are plus how they move.
-_MOVE = np.eye(8) + np.eye(8, k=4)
-_SEE = np.eye(4, 8)
-_UNSEEN = 1e5
 
 
 @dataclass
 class _Track:
-    """One object that is followed.
+    """What is known of an object that is followed.
 
     Attributes:
       key: unique from the first frame on.
-      label: class.
-      state: (8,) centre x, y, width, height and their change a frame.
-      spread: (8, 8) covariance.
       hits: frames that showed it.
-      missed: frames since.
       number: counts from 1 once it was seen often enough, 0 before.
     """
 
     key: int
-    label: int
-    state: Array
-    spread: Array
-    hits: int = 1
-    missed: int = 0
+    hits: int = 0
     number: int = 0
-
-    @property
-    def box(self) -> Array:
-        half = np.maximum(self.state[2:4], 1e-3) / 2
-        return np.concatenate([self.state[:2] - half, self.state[:2] + half])
-
-    def predict(self) -> None:
-        size = np.tile(np.maximum(self.state[2:4], 1.0), 2)
-        noise = np.concatenate([_POSITION * size, _VELOCITY * size])
-        self.state = _MOVE @ self.state
-        self.spread = _MOVE @ self.spread @ _MOVE.T + np.diag(noise**2)
-
-    def correct(self, seen: Array) -> None:
-        size = np.tile(np.maximum(self.state[2:4], 1.0), 2)
-        doubt = _SEE @ self.spread @ _SEE.T + np.diag((_POSITION * size) ** 2)
-        gain = np.linalg.solve(doubt, _SEE @ self.spread).T
-        self.state = self.state + gain @ (seen - _SEE @ self.state)
-        self.spread = (np.eye(8) - gain @ _SEE) @ self.spread
-        self.hits, self.missed = self.hits + 1, 0
 
 
 class FrameTracker:
@@ -70,8 +37,12 @@ class FrameTracker:
 
     Args:
       assignment_iou: a box belongs to a track if it overlaps the foretold box at least so much.
-      vanish_frames: a track ends after so many frames without a box.
+      vanish_frames: a track ends after so many frames without a box; what was hardly seen, after as many
+        as it was seen in, as it would only catch other objects' boxes.
       detect_frames: a track counts, and gets its number, after so many frames with one.
+
+    Raises:
+      DependencyError: the package ``trackers`` is not installed.
     """
 
     def __init__(
@@ -79,36 +50,44 @@ class FrameTracker:
     ) -> None:
         self.assignment_iou, self.vanish_frames = assignment_iou, vanish_frames
         self.detect_frames = detect_frames
-        self._tracks: list[_Track] = []
+        self._classes: dict[int, _ClassTracker] = {}
         self._numbers: dict[int, int] = {}
         self._open: set[int] = set()
-        self._next_key = 0
+        self._next_key, self._next_frame = 0, 0
 
-    def update(self, objects: Objects) -> NDArray[np.int64]:
+    def update(self, objects: Objects, frame: int | None = None) -> NDArray[np.int64]:
         """Take the next frame's objects; return (N,) the key of each one's track.
 
         Keys are never used twice. ``number`` says which of them count.
+
+        Args:
+          objects: of the frame.
+          frame: its number, rising; numbers left out, as those of damaged frames, are frames without a box.
+            None for the number after the last.
         """
-        for track in self._tracks:
-            track.predict()
-        boxes = objects.boxes.astype(np.float64)
-        seen = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
-        keys = np.full(len(boxes), -1, np.int64)
-        taken: set[int] = set()
-        for at, index in self._assigned(boxes, objects.labels):
-            track = self._tracks[at]
-            track.correct(seen[index])
-            keys[index] = track.key
-            taken.add(at)
-        for at, track in enumerate(self._tracks):
-            track.missed += at not in taken
-        for index in np.flatnonzero(keys < 0):
-            keys[index] = self._begin(seen[index], int(objects.labels[index]))
-        for track in self._tracks:
-            if not track.number and track.hits >= self.detect_frames:
-                track.number = self._numbers[track.key] = len(self._numbers) + 1
-        self._tracks = [track for track in self._tracks if self._lives(track)]
-        self._open = {track.key for track in self._tracks if not track.number}
+        nothing = objects[np.zeros(len(objects), bool)]
+        missed = 0 if frame is None or not self._classes else frame - self._next_frame
+        for _ in range(min(missed, self.vanish_frames + 1)):
+            self._follow(nothing)
+        self._next_frame = (self._next_frame if frame is None else frame) + 1
+        return self._follow(objects)
+
+    def _follow(self, objects: Objects) -> NDArray[np.int64]:
+        keys = np.full(len(objects), -1, np.int64)
+        for label in sorted({*self._classes, *objects.labels.tolist()}):
+            if label not in self._classes:
+                self._classes[label] = _ClassTracker(self.assignment_iou, self.vanish_frames)
+            mine = np.flatnonzero(objects.labels == label)
+            tracks = self._classes[label].follow(objects.boxes[mine].astype(np.float64))
+            for track in tracks:
+                if track.hits == 0:
+                    track.key, self._next_key = self._next_key, self._next_key + 1
+                track.hits += 1
+                if not track.number and track.hits >= self.detect_frames:
+                    track.number = self._numbers[track.key] = len(self._numbers) + 1
+            keys[mine] = [track.key for track in tracks]
+        alive = [track for tracker in self._classes.values() for track in tracker.forget()]
+        self._open = {track.key for track in alive if not track.number}
         return keys
 
     def number(self, key: int) -> int:
@@ -128,38 +107,47 @@ class FrameTracker:
         """How many tracks have a number so far."""
         return len(self._numbers)
 
-    def _lives(self, track: _Track) -> bool:
-        # What was hardly seen is forgotten soon: it would only catch other objects' boxes.
-        patience = self.vanish_frames if track.number else min(self.vanish_frames, track.hits)
-        return track.missed <= patience
 
-    def _begin(self, seen: Array, label: int) -> int:
-        size = np.tile(np.maximum(seen[2:4], 1.0), 2)
-        spread = np.diag(np.concatenate([2 * _POSITION * size, 10 * _VELOCITY * size]) ** 2)
-        track = _Track(self._next_key, label, np.concatenate([seen, np.zeros(4)]), spread)
-        self._tracks.append(track)
-        self._next_key += 1
-        return track.key
+class _ClassTracker:
+    """Follows the objects of one class.
 
-    def _assigned(self, boxes: Array, labels: NDArray[np.int64]) -> list[tuple[int, int]]:
-        """Return pairs of a track's place and an object's index."""
-        if not self._tracks or not len(boxes):
-            return []
-        from scipy.optimize import linear_sum_assignment
+    The library numbers a track from its second box on; which is its first follows from the order in which
+    it begins tracks, that of the boxes that belong to none.
+    """
 
-        foretold = np.array([track.box for track in self._tracks])
-        overlaps = _overlaps(foretold, boxes)
-        other = np.array([track.label for track in self._tracks])[:, None] != labels[None]
-        allowed = ~other & (overlaps >= self.assignment_iou)
-        rows, cols = linear_sum_assignment(np.where(allowed, 1 - overlaps, _UNSEEN))
-        return [(int(r), int(c)) for r, c in zip(rows, cols, strict=True) if allowed[r, c]]
+    def __init__(self, assignment_iou: float, vanish_frames: int) -> None:
+        try:
+            from supervision import Detections
+            from trackers import SORTTracker
+        except ImportError as error:
+            raise DependencyError(
+                "following objects needs the package trackers; pip install geomm[video], or set "
+                "inference.track=false"
+            ) from error
+        self._pack = Detections
+        self._sort: Any = SORTTracker(
+            lost_track_buffer=vanish_frames,
+            frame_rate=30,  # at which the buffer is counted in frames
+            minimum_consecutive_frames=1,
+            minimum_iou_threshold=assignment_iou,
+        )
+        self._tracks: dict[Any, _Track] = {}
 
+    def follow(self, boxes: NDArray[np.float64]) -> list[_Track]:
+        """Return the track of each of the next frame's boxes (N, 4); new ones have no hits yet."""
+        numbers = self._sort.update(self._pack(xyxy=boxes)).tracker_id
+        begun = [tracklet for tracklet in self._sort.tracks if tracklet not in self._tracks]
+        self._tracks.update({tracklet: _Track(-1) for tracklet in begun})
+        numbered = {tracklet.tracker_id: track for tracklet, track in self._tracks.items()}
+        new = iter(begun)
+        return [self._tracks[next(new)] if number < 0 else numbered[number] for number in numbers]
 
-def _overlaps(one: Array, other: Array) -> Array:
-    """Return (N, M) intersection over union of boxes (N, 4) and (M, 4)."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9))
+    def forget(self) -> list[_Track]:
+        """Forget the tracks that have ended; return the others."""
+        self._sort.tracks = [tracklet for tracklet in self._sort.tracks if self._lives(tracklet)]
+        self._tracks = {tracklet: self._tracks[tracklet] for tracklet in self._sort.tracks}
+        return list(self._tracks.values())
+
+    def _lives(self, tracklet: Any) -> bool:
+        track = self._tracks[tracklet]
+        return bool(track.number) or bool(tracklet.time_since_update <= track.hits)

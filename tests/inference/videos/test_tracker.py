@@ -54,3 +54,39 @@ def test_a_stranger_gets_a_key_of_its_own():
     assert tracker.update(seen(square(0, 0))).tolist() == [0]
     assert tracker.update(seen(square(8, 8), square(0, 0))).tolist() == [1, 0]
     assert tracker.update(seen()).tolist() == []
+
+
+def test_lost_frames_are_frames_without_a_box():
+    one, other = (
+        FrameTracker(vanish_frames=30, detect_frames=2),
+        FrameTracker(vanish_frames=30, detect_frames=2),
+    )
+    for frame in range(20):
+        box = seen(square(100 + 3 * frame, 50))
+        assert one.update(box, frame).tolist() == other.update(box).tolist() == [0]
+    for _ in range(12):
+        other.update(seen())
+    later = seen(square(100 + 3 * 32, 50))
+    assert one.update(later, 32).tolist() == other.update(later).tolist() == [0]
+    assert one.update(later, 32 + 32).tolist() == [1]  # 31 were lost
+
+
+def test_identities_survive_a_detector_that_misses_every_fourth_box():
+    """Each row has its object's number, but for what the first boxes of crossing objects may take."""
+    rng = np.random.default_rng(0)
+    places, speeds = rng.uniform([0, 0], [640, 360], (8, 2)), rng.normal(0, 2, (8, 2))
+    tracker, rows = FrameTracker(detect_frames=5), []
+    for frame in range(300):
+        speeds = np.where(
+            (places < 0) | (places > [640, 360]), np.sign([320, 180] - places) * abs(speeds), speeds
+        )
+        places = places + speeds
+        shown = np.flatnonzero(rng.random(8) < 0.75)
+        jitter = rng.normal(0, 1, (len(shown), 2))
+        wrong = [square(*rng.uniform([0, 0], [640, 360]), 40) for _ in range(rng.poisson(0.5))]
+        boxes = [square(*place, 40) for place in places[shown] + jitter]
+        keys = tracker.update(seen(*boxes, *wrong), frame)
+        rows += zip(shown.tolist(), keys.tolist(), strict=False)
+    usual = [max(keys := [key for mover, key in rows if mover == one], key=keys.count) for one in range(8)]
+    same = np.mean([key == usual[mover] for mover, key in rows])
+    assert len(set(usual)) == 8 and same > 0.9 and tracker.count <= 12
