@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Number:
         if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
             return None
         kind = "a whole number" if self.whole else "a number"
-        number = isinstance(value, int if self.whole else (int, float))
+        number = isinstance(value, Integral if self.whole else Real)
         if not isinstance(value, bool) and number and self.low <= value <= self.high:
             if not (self.above and value == self.low):
                 return None
@@ -151,7 +152,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "inference.skip_existing": Flag(),
         "inference.block_m": Number(0, words=("auto",), above=True, optional=True),
         "inference.overlap_m": Number(0, words=("auto",), optional=True),
-        "inference.region_points": Number(1000, whole=True),
+        "inference.region_points": Number(1, whole=True),
         "inference.confidence": Flag(),
         "inference.neighbours": Flag(),
         "inference.ray.workers": Number(1, whole=True, optional=True),

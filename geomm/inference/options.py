@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geomm.errors import ConfigError, GeommError
+from geomm.config.rules import RULES
+from geomm.errors import ConfigError, GeommError, Problem
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ class InferenceOptions:
     skip_existing: bool = False
     on_error: str = "skip"
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the values by the rules that configs are checked by.
+
+        Raises:
+          ConfigError: a value that an option cannot have.
+        """
+        rules = RULES["infer"]
+        names = [item.name for item in fields(self) if f"inference.{item.name}" in rules]
+        found = {name: rules[f"inference.{name}"].problem(getattr(self, name)) for name in names}
+        problems = [Problem(f"inference.{name}", text) for name, text in found.items() if text]
+        if problems:
+            raise ConfigError(problems)
 
     def skips(self, target: Path, work: Path | None = None) -> bool:
         """Return whether an input is left alone, since its result is there and wanted as it is.
@@ -85,6 +99,7 @@ class RasterOptions(InferenceOptions):
     stac: bool | str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.stage("reader")
 
     def stage(self, kind: str) -> Any:

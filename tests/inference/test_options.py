@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from geomm.config.compose import compose, hydra_session
 from geomm.errors import ConfigError, GeommError
-from geomm.inference import ClassMapOptions, InferenceOptions, RasterOptions
+from geomm.inference import ClassMapOptions, InferenceOptions, ObjectOptions, RasterOptions
 from geomm.inference.tables.options import TabularOptions
 from geomm.inference.texts.predict import TextOptions
 
@@ -23,7 +24,7 @@ def test_given_numbers_are_taken_and_auto_is_none(spec):
     assert RasterOptions(tile_px="auto", overlap_px="auto").tiling(spec) == RasterOptions().tiling(spec)
 
 
-@pytest.mark.parametrize("overlap", [64, 65, -1])
+@pytest.mark.parametrize("overlap", [64, 65])
 def test_an_overlap_that_does_not_fit_is_named(spec, overlap):
     with pytest.raises(ConfigError, match=f"overlap_px: found {overlap}, expected 0 to 63"):
         RasterOptions(tile_px=64, overlap_px=overlap).tiling(spec)
@@ -57,10 +58,36 @@ def test_options_and_their_config_group_have_the_same_names_and_defaults(name, o
     assert group == dataclasses.asdict(options())
 
 
-@pytest.mark.parametrize("margin", [9, -1])
-def test_a_margin_that_does_not_fit_is_named(spec, margin):
-    with pytest.raises(ConfigError, match=f"margin_px: found {margin}, expected 0 to 8 for an overlap of 16"):
-        ClassMapOptions(tile_px=64, overlap_px=16, margin_px=margin).tiling(spec)
+def test_a_margin_that_does_not_fit_is_named(spec):
+    with pytest.raises(ConfigError, match="margin_px: found 9, expected 0 to 8 for an overlap of 16"):
+        ClassMapOptions(tile_px=64, overlap_px=16, margin_px=9).tiling(spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "said"),
+    [
+        (
+            ClassMapOptions,
+            {"overlap_px": -1, "margin_px": -1},
+            ["overlap_px: found -1", "margin_px: found -1"],
+        ),
+        (RasterOptions, {"on_error": "ignore"}, ["on_error: found 'ignore'"]),
+        (
+            ObjectOptions,
+            {"merge": "nsm", "vanish_frames": 1.5},
+            ["did you mean 'nms'", "vanish_frames: found 1.5"],
+        ),
+        (ObjectOptions, {"format": "csv"}, ["format: unknown 'csv'"]),
+    ],
+)
+def test_values_from_python_are_checked_like_those_of_configs(options, values, said):
+    with pytest.raises(ConfigError) as caught:
+        options(**values)
+    assert all(text in str(caught.value) for text in said)
+
+
+def test_numbers_of_numpy_are_numbers(spec):
+    assert RasterOptions(tile_px=np.int64(64), overlap_px=np.int32(8)).tiling(spec) == (64, 8)
 
 
 def test_an_unknown_executor_is_an_error(tmp_path, spec):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from geomm.errors import ConfigError, did_you_mean
 from geomm.inference.options import RasterOptions
 
-#: Ways to make one object of what several tiles saw of it, by name.
-MERGES = ("nms", "soft", "wbf")
 #: Endings of layers, by the name that ``format`` has.
 LAYER_ENDINGS = {"gpkg": ".gpkg", "geojson": ".geojson", "fgb": ".fgb", "parquet": ".parquet"}
 #: What is kept where neither the options nor the package say.
@@ -39,14 +37,13 @@ class ObjectOptions(RasterOptions):
     def least_score(self) -> float:
         return USUAL_SCORE if self.score_threshold is None else float(self.score_threshold)
 
-    def check(self) -> None:
-        """Check the words that name a choice.
+    def __post_init__(self) -> None:
+        """Check also that the format is one of layers.
 
         Raises:
-          ConfigError: one that there is not.
+          ConfigError: it is not, or another option has a value that it cannot have.
         """
-        if self.merge not in MERGES:
-            raise ConfigError(f"inference.merge: unknown {self.merge!r}; {did_you_mean(self.merge, MERGES)}")
+        super().__post_init__()
         formats = ("auto", *LAYER_ENDINGS)
         if self.format not in formats:
             raise ConfigError(

@@ -54,7 +54,6 @@ def predict_objects(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    options.check()
     target = _Target.of(Path(output), options)
     scenes = find_scenes(options.scenes(inputs, spec), target.folder)
     target.folder.mkdir(parents=True, exist_ok=True)

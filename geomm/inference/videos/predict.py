@@ -75,7 +75,6 @@ def predict_videos(
       DataError: nothing matches ``inputs``, or ``options.footprints`` does not tell the videos apart; or,
         with ``on_error="raise"``, an input fails.
     """
-    options.check()
     folder = Path(output)
     videos = find_inputs(inputs, folder, find=find_videos, is_result=is_own_video, what="videos")
     names = output_names(videos)

@@ -117,7 +117,8 @@ def test_an_input_is_not_overwritten_and_what_is_done_is_skipped(world, tmp_path
 @pytest.mark.parametrize(
     "options, said",
     [
-        ({"interval": 2}, "between 0 and 1"),
+        ({"interval": 1}, "between 0 and 1"),
+        ({"interval": 2}, "interval: found 2"),
         ({"format": "gpgk"}, "did you mean 'gpkg'"),
         ({"unseen": "x"}, "unseen"),
     ],
