@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -190,7 +191,8 @@ class RasterSpec:
             "statistics": self.statistics.to_dict(),
             "classes": [spec.to_dict() for spec in self.classes],
             "window_px": self.window_px,
-            "nodata": self.nodata,
+            # JSON has no word for it.
+            "nodata": self.nodata if self.nodata is None or math.isfinite(self.nodata) else str(self.nodata),
             "background": self.background,
             "gsd": self.gsd,
             "crs": self.crs,
@@ -203,6 +205,8 @@ class RasterSpec:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RasterSpec:
         known = dict(data)
+        nodata = data.get("nodata")
+        known["nodata"] = float(nodata) if isinstance(nodata, str) else nodata
         known["bands"] = tuple(int(band) for band in data["bands"])
         known["band_names"] = tuple(data["band_names"])
         known["statistics"] = BandStatistics.from_dict(data["statistics"])

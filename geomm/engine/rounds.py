@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from geomm.errors import ConfigError, Problem
+from geomm.io.json_text import parse_metrics
 
 _LOG = logging.getLogger("geomm")
 #: From a run's config and folder to its metrics.
@@ -77,8 +77,7 @@ def _metrics(config: Mapping[str, Any], folder: Path, item: Round, run: RunOnce)
     """Run a round, unless a resumed run finds that it is done."""
     done = folder / "metrics.json"
     if config["resume"] and done.is_file():
-        loaded: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-        return loaded
+        return parse_metrics(done.read_text(encoding="utf-8"))
     changed = copy.deepcopy(dict(config))
     changed["work_dir"] = str(folder)
     changed["dataset"]["fold"] = item.fold
@@ -106,7 +105,12 @@ def _summary(way: str, each: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def scores_text(scores: Mapping[str, float]) -> str:
     """Return the headline metrics of one part as one line."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if "/" not in name)
+    # A threshold in full: a rounded one may let nothing through.
+    return ", ".join(
+        f"{name} {value:{'.7g' if name == 'threshold' else '.4f'}}"
+        for name, value in scores.items()
+        if "/" not in name
+    )
 
 
 def beside_text(way: str, metrics: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from geomm.io.json_text import parse_metrics
+
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 FAILURE_FILE = "failed.json"
@@ -46,10 +48,10 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def read_metrics(folder: Path) -> dict[str, Any] | None:
     """Return a finished run's metrics, None where there are none or they cannot be read."""
     try:
-        metrics = json.loads((folder / METRICS_FILE).read_text(encoding="utf-8"))
+        metrics = parse_metrics((folder / METRICS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return metrics if isinstance(metrics, dict) and "monitor" in metrics else None
+    return metrics if "monitor" in metrics else None
 
 
 def read_earlier(folder: Path, config: Mapping[str, Any]) -> Earlier | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -26,6 +25,7 @@ from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT, forget_run, write
 from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
+from geomm.io.json_text import json_text
 from geomm.registry import TASKS, build
 from geomm.structures import FittedAtOnce
 from geomm.tasks.base import Finished, Task
@@ -368,6 +368,7 @@ class TrainingRun:
         kept, held = runner, evaluations
         if refit:
             kept, held = self.refit(best["epoch"]), {}
+            self._learn(kept, evaluations)
             if len(self.source.split("test")):
                 results["test"], held["test"] = self.evaluate(kept, "test")
             seconds += time.monotonic() - started
@@ -400,9 +401,24 @@ class TrainingRun:
     def evaluate(
         self, runner: TrainingRunner | AtOnceRunner, split: str
     ) -> tuple[dict[str, float], list[Any]]:
-        """Return a split's results, and the metrics that know more of them."""
+        """Return a split's results, and the metrics that know more of them.
+
+        The model learns from how it does on the validation samples; others are judged by what it keeps.
+        """
         found = self.task.metrics(self.spec)
-        return runner.evaluate(self._loader(split), found), found
+        if split != "val":
+            self.task.judge_as_kept(found, runner.bare_model)
+        results = runner.evaluate(self._loader(split), found)
+        if split == "val":
+            self._learn(runner, {split: found})
+        return results, found
+
+    def _learn(self, runner: TrainingRunner | AtOnceRunner, evaluations: Mapping[str, Any]) -> None:
+        """Let a runner's model learn from evaluations, in the process that knows what they came to."""
+        if is_main_process():
+            model, figures = runner.bare_model.eval(), self.folder / "figures"
+            run = Finished(model, self.spec, self.source, evaluations, runner.history(), figures)
+            self.task.learn_from_evaluation(run)
 
     def _write(
         self, judged: list[tuple[TrainingRunner | AtOnceRunner, Any]], metrics: dict[str, Any]
@@ -417,10 +433,6 @@ class TrainingRun:
         if history:
             draw_curves(history, figures / "curves.png")
         model = judged[-1][0].bare_model.eval()
-        evaluations = {split: found for _, part in judged for split, found in part.items()}
-        self.task.learn_from_evaluation(
-            Finished(model, self.spec, self.source, evaluations, history, figures)
-        )
         for runner, part in judged:
             if part:
                 own = runner.bare_model.eval()
@@ -435,7 +447,7 @@ class TrainingRun:
             figures=figures,
         )
         # Last: a run that has its metrics is whole.
-        (self.folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        (self.folder / METRICS_FILE).write_text(json_text(metrics), encoding="utf-8")
         headline = scores_text(metrics.get("val", {})) or "not judged, without samples"
         _LOG.info("best epoch %d: %s", metrics["best_epoch"], headline)
         if "test" in metrics:

@@ -159,7 +159,8 @@ def best_threshold(curve: PrecisionRecall) -> float:
     """Return a score from which on F1 is best; 0.5 where nothing right was found.
 
     It lies a little below the lowest score that is kept, rounded to four digits where these can tell it from
-    the next one, so that nothing is lost where it is written down.
+    the next one, so that nothing is lost where it is written down. It tells them in float32 too, in which
+    models score.
     """
     if not len(curve.scores) or not curve.truths:
         return 0.5
@@ -173,8 +174,10 @@ def best_threshold(curve: PrecisionRecall) -> float:
     score = float(curve.scores[best])
     below = float(curve.scores[best + 1]) if best + 1 < len(curve.scores) else 0.0
     threshold = score - min((score - below) / 2, _BELOW)
-    rounded = round(threshold, 4)
-    return rounded if below < rounded <= score else threshold
+    for chosen in (round(threshold, 4), threshold):
+        if below < min(chosen, float(np.float32(chosen))) and chosen <= score:
+            return chosen
+    return score
 
 
 def evaluate_scene(

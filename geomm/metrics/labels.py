@@ -79,7 +79,7 @@ class LabelMetric(BaseMetric):
             scores = {
                 "F1": 2 * hit / (true + predicted),
                 "precision": np.where((true > 0) & (predicted == 0), 0.0, hit / predicted),
-                "recall": hit / true,
+                "recall": np.where((predicted > 0) & (true == 0), 0.0, hit / true),
             }
         precision = np.array(
             [

@@ -37,7 +37,11 @@ def model_card(config: Mapping[str, Any], spec: Any, task: Task, metrics: Mappin
     for split in ("val", "test"):
         if split in metrics:
             lines += [f"## Results on the {split} split", "", "| metric | value |", "|---|---|"]
-            lines += [f"| {key} | {value:.4f} |" for key, value in metrics[split].items()]
+            # A threshold in full: a rounded one may let nothing through.
+            lines += [
+                f"| {key} | {value:{'.7g' if key == 'threshold' else '.4f'}} |"
+                for key, value in metrics[split].items()
+            ]
             lines.append("")
     lines += _round_lines(metrics)
     lines += ["## Limits", "", task.limits, ""]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 import geomm
 from geomm.errors import ConfigError, DependencyError, GeommError, Problem, did_you_mean
+from geomm.io.json_text import json_text
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
@@ -254,9 +254,7 @@ def _write_beside(
     spec = package.spec
     names = [item.name for item in spec.classes]
     (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    (folder / "spec.json").write_text(
-        json.dumps(package.task.spec_to_dict(spec), indent=2, ensure_ascii=False), encoding="utf-8"
-    )
+    (folder / "spec.json").write_text(json_text(package.task.spec_to_dict(spec)), encoding="utf-8")
     edge = checked.shape[-1]
     pictures = str(batch) if format == "litert" else "any number"
     tail = "".join(f", {number}" for number in each)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geomm.errors import PackageError
+from geomm.io.json_text import parse_metrics
 from geomm.packaging.archive import CONFIG, WEIGHTS, Archive, open_archive
 from geomm.registry import TASKS
 
@@ -95,10 +96,9 @@ def _spec_lines(archive: Archive) -> list[str]:
 
 def _metrics(archive: Archive) -> dict[str, Any]:
     try:
-        found = json.loads(archive.read_text("metrics.json"))
+        return parse_metrics(archive.read_text("metrics.json"))
     except (PackageError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _results(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -99,6 +99,10 @@ class Task(abc.ABC):
     def build_model(self, config: Mapping[str, Any], spec: Any) -> BaseModel:
         """Build the model that ``config``'s backbone, head and loss describe, for this data."""
 
+    def complete_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a run's config with what it names by files in it, as a package must have it."""
+        return config
+
     @abc.abstractmethod
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
         """Turn dataset samples into the keyword arguments of the model's forward."""
@@ -125,7 +129,15 @@ class Task(abc.ABC):
         """Return the metrics that the task is judged by; the first one draws its figures."""
 
     def learn_from_evaluation(self, run: Finished) -> None:  # noqa: B027 - most tasks learn nothing more
-        """Let the model learn what only an evaluation shows, such as how far it errs."""
+        """Let the model learn what only the validation samples show, such as how far it errs."""
+
+    def judge_as_kept(self, metrics: Sequence[BaseMetric], model: Any) -> None:  # noqa: B027
+        """Let metrics judge other samples than validation's by what the model keeps, such as a threshold.
+
+        Args:
+          metrics: those of the task, before the evaluation.
+          model: after ``learn_from_evaluation``, where there are validation samples.
+        """
 
     def refits(self, spec: Any) -> bool:
         """Say whether ``schedule.refit=auto`` trains again on the validation samples too."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geomm.datasets.objects.targets import BoxTarget
     from geomm.inference import ObjectOptions, PredictionReport
     from geomm.inference.inputs import Inputs
+    from geomm.models.objects.model import ObjectModel
 
 _NO_WEIGHTS = (
     "found none, and dataset=none has nothing to learn from; give the file or address of mmdet's published "
@@ -41,8 +42,8 @@ class Detection(RasterTask):
       metrics: further metrics by name.
       iou: that a match needs for precision, recall, F1 and the curves; its AP is named ``AP`` with the per
         cent, such as ``AP30``, and may be the ``monitor``.
-      score_threshold: from which score an object counts in precision, recall and F1; None takes that of
-        the best F1 on the validation data.
+      score_threshold: from which score an object counts in precision, recall and F1, of the test samples
+        too; None takes that of the best F1 on the validation data.
     """
 
     name = "detection"
@@ -93,9 +94,21 @@ class Detection(RasterTask):
         from geomm.models.objects.external import ExternalDetector
 
         backbone, head = config.get("backbone"), config["head"]
+        model: ObjectModel
         if is_external(head, backbone):
-            return ExternalDetector(head=head, spec=spec)
-        return Detector(backbone=backbone, head=head, spec=spec)
+            model = ExternalDetector(head=head, spec=spec)
+        else:
+            model = Detector(backbone=backbone, head=head, spec=spec)
+        model.keep_threshold(self.score_threshold)
+        return model
+
+    def complete_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        from geomm.models.external import is_external
+        from geomm.models.objects.wiring import complete_head
+
+        if is_external(config["head"], config.get("backbone")):
+            return config
+        return {**config, "head": complete_head(config["head"])}
 
     def draw_batch(self, source: Any, spec: Any, split: str, path: Path) -> Path:
         from geomm.visualization.objects import draw_object_panels
@@ -106,11 +119,10 @@ class Detection(RasterTask):
         from geomm.visualization.objects import draw_object_panels, draw_precision_recall
 
         drawn = []
-        classes, kept = run.spec.classes, run.model.best_threshold
         for split, metrics in run.evaluations.items():
-            threshold = metrics[0].threshold if kept is None else kept
+            threshold = metrics[0].threshold
             curves = run.folder / f"precision_recall_{split}.png"
-            drawn.append(draw_precision_recall(metrics[0].curves, classes, threshold, curves))
+            drawn.append(draw_precision_recall(metrics[0].curves, run.spec.classes, threshold, curves))
             panels = run.folder / f"samples_{split}.png"
             data = run.source.split(split)
             drawn.append(draw_object_panels(run.model, data, run.spec, panels, threshold=threshold))
@@ -145,6 +157,13 @@ class Detection(RasterTask):
         judged = run.evaluations.get("val")
         if judged:
             run.model.keep_threshold(judged[0].threshold)
+
+    def judge_as_kept(self, metrics: Sequence[BaseMetric], model: Any) -> None:
+        """Count objects from the score that inference begins from, which other samples have no say in."""
+        from geomm.inference.objects.options import USUAL_SCORE
+
+        kept = model.best_threshold
+        metrics[0].score_threshold = USUAL_SCORE if kept is None else kept
 
     def stac_output(self, spec: RasterSpec) -> dict[str, Any]:
         from geomm.tasks.stac_model import output, tensor

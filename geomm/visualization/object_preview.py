@@ -120,7 +120,10 @@ def _scene(scene: str, spec: RasterSpec, longest_px: int) -> tuple[NDArray[np.ui
 def _mosaic(
     scenes: Sequence[str], grid: Georeference, spec: RasterSpec, longest_px: int
 ) -> tuple[NDArray[np.uint8], float]:
-    """Return a picture of several scenes where they lie, stretched alike, and its scale."""
+    """Return a picture of several scenes where they lie, stretched alike, and its scale.
+
+    Of several that are valid in one place the last one shows.
+    """
     infos = [read_info(scene) for scene in scenes]
     a, _, left, _, e, top = grid.transform
     places = []
@@ -137,9 +140,10 @@ def _mosaic(
         col, row, right, lower = (np.array(place) * scale).round().astype(int)
         small = RasterReader(scene).read_overview(max(right - col, lower - row, 1), _shown_bands(spec))
         stretch = stretch or stretch_of(*small)
-        rgb = to_rgb(*small, stretch=stretch)
+        rgb, valid = to_rgb(*small, stretch=stretch), small[1]
         rows = np.linspace(0, rgb.shape[0] - 1, max(lower - row, 1)).round().astype(int)
         cols = np.linspace(0, rgb.shape[1] - 1, max(right - col, 1)).round().astype(int)
         part = picture[row : row + len(rows), col : col + len(cols)]
-        part[...] = rgb[rows][:, cols][: part.shape[0], : part.shape[1]]
+        near = np.ix_(rows[: part.shape[0]], cols[: part.shape[1]])
+        part[valid[near]] = rgb[near][valid[near]]
     return picture, scale

@@ -52,7 +52,7 @@ def draw_precision_recall(
         at = curve.at(threshold)
         axis.plot([at[1]], [at[0]], marker="o", color=color, markeredgecolor="black", markersize=6)
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-    axis.set_title(f"dots: score ≥ {threshold:.2f}", fontsize=9)
+    axis.set_title(f"dots: score ≥ {threshold:.7g}", fontsize=9)
     axis.grid(alpha=0.3)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8, frameon=False, loc="lower left")
@@ -79,7 +79,7 @@ def draw_object_panels(
       rows: how many samples to show.
     """
     samples = most_telling(dataset, rows, worth=_count)
-    titles = ["truth"] if model is None else ["truth", f"prediction, score ≥ {threshold:.2f}"]
+    titles = ["truth"] if model is None else ["truth", f"prediction, score ≥ {threshold:.7g}"]
     figure = new_figure(3.4 * (1 + len(titles)), 3.4 * len(samples) + 0.5)
     axes = figure.subplots(len(samples), 1 + len(titles), squeeze=False)
     for line, sample in zip(axes, samples, strict=True):

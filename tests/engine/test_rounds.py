@@ -44,6 +44,7 @@ def test_the_errors_of_two_splits_stand_side_by_side():
     folds = {"folds": {"mean": {"RMSE": 3.0}}}
     assert beside_text("block", {**own, **beside, **folds}).endswith("RMSE 3.0000 and 1.5000")
     assert scores_text(own["test"]) == "RMSE 2.0000"
+    assert scores_text({"F1": 0.99997, "threshold": 0.99997}) == "F1 1.0000, threshold 0.99997"
 
 
 def test_a_resumed_run_keeps_the_rounds_that_are_done(tmp_path):

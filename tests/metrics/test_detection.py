@@ -157,6 +157,19 @@ def test_no_other_threshold_has_a_better_f1(scores, data):
         assert other["F1"] <= result["F1"] + 1e-9
 
 
+@pytest.mark.parametrize("above", [1e-5, 1e-6, 0.0])
+@pytest.mark.parametrize("below", [0.35, 0.9998, 0.99997, 1e-6])
+def test_the_threshold_tells_scores_apart_as_models_do(below, above):
+    """In float32: 0.35 is more than it is there."""
+    low = np.float32(below)
+    high = max(np.float32(below + above), np.nextafter(low, np.float32(1)))
+    truth = objects([[0, 0, 10, 10]])
+    found = scored([*truth.boxes, [40, 40, 50, 50]], [high, low])
+    result, metric = judge([(found, truth)])
+    assert result["F1"] == 1.0 and result["threshold"] == metric.threshold
+    assert (found.scores >= metric.threshold).tolist() == [True, False]
+
+
 def test_another_iou_has_its_own_average_precision():
     found, truth = scored([[0, 0, 10, 10]], [0.9]), objects([[0, 0, 10, 25]])
     result, metric = judge([(found, truth)], iou=0.3)

@@ -17,14 +17,14 @@ from tests.models.objects.test_detector import LIGHT
 METRICS = {"val": {"AP50": 0.5}, "parameters": 10, "seconds": 1.0, "lr": 1e-3}
 
 
-def load_function(folder, task, head):
+def load_function(folder, task, head, kept=0.25):
     config = composed(
         f"task={task.name}", f"head={head}", *LIGHT[head], "backbone=timm", "backbone.name=test_resnet"
     )
     spec = make_spec(2)
     torch.manual_seed(0)
     model = task.build_model(config, spec).eval()
-    model.keep_threshold(0.25)
+    model.keep_threshold(kept)
     path = save_package(
         folder / "model.dlpk", model=model, config=config, spec=spec, task=task, metrics=METRICS
     )
@@ -91,6 +91,12 @@ def test_the_tools_threshold_goes_before_the_packages(function, monkeypatch):
     assert len(vectors(function, monkeypatch, found_objects(256), 256)["features"]) == 1
 
 
+@pytest.mark.parametrize(("kept", "usual"), [(0.0, 0.0), (None, 0.5)])
+def test_the_usual_threshold_is_for_packages_without_one(tmp_path, kept, usual):
+    function = load_function(tmp_path, Detection(), "retinanet", kept)
+    assert next(p for p in function.getParameterInfo() if p["name"] == "threshold")["value"] == usual
+
+
 def test_it_finds_what_the_model_finds(function):
     function.getConfiguration(padding=0, threshold=0.0)
     pixels = np.random.default_rng(1).integers(0, 3, (2, 256, 256)).astype("u2")
@@ -107,3 +113,23 @@ def test_instances_have_their_outlines_with_holes(tmp_path, monkeypatch):
     rings = found["features"][0]["geometry"]["rings"]
     assert len(rings) == 2
     assert {tuple(point) for point in rings[0]} == {(40, 50), (60, 50), (60, 80), (40, 80)}
+
+
+@pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])
+def test_outlines_run_clockwise_on_the_map_and_holes_against_it(tmp_path, monkeypatch, masks):
+    from shapely import LinearRing
+
+    task, head = (InstanceSegmentation(), "mask_rcnn") if masks else (Detection(), "retinanet")
+    function = load_function(tmp_path, task, head)
+    function.getConfiguration(padding=0)
+    objects = found_objects(256, masks=masks)
+    if masks:  # of two parts, the upper one with a hole
+        objects.masks[2, 80:84] = False
+        objects.masks[2, 73:76, 75:80] = False
+    features = vectors(function, monkeypatch, objects, 256)["features"]
+    # Rows grow downwards, northings upwards.
+    rings = [[LinearRing([(x, -y) for x, y in r]) for r in f["geometry"]["rings"]] for f in features]
+    outer = [[ring for ring in each if not ring.is_ccw] for each in rings]
+    holes = [[ring.envelope.area for ring in each if ring.is_ccw] for each in rings]
+    assert [len(each) for each in outer] == ([1, 1, 2] if masks else [1, 1, 1])
+    assert holes == ([[25], [], [15]] if masks else [[], [], []])

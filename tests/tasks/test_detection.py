@@ -11,6 +11,7 @@ from geomm.datasets.no_data import NoData
 from geomm.errors import ConfigError, GeommError
 from geomm.models.objects.detector import Detector
 from geomm.samples.texture import write_raster
+from geomm.structures import Objects
 from tests.models.common import composed
 from tests.models.objects.test_detector import LIGHT
 
@@ -76,7 +77,7 @@ def test_a_run_ends_with_a_package_that_finds_the_same(task, head, scene, tmp_pa
     assert {"AP", "AP50", "AP75", "precision", "recall", "F1", "threshold"} <= set(metrics["val"])
     assert package.spec.object_px == pytest.approx((EDGE_PX, EDGE_PX), abs=0.5)
     assert [item.name for item in package.spec.classes] == ["bright", "dark"]
-    assert package.model.best_threshold == pytest.approx(metrics["val"]["threshold"], abs=1e-3)
+    assert package.model.best_threshold == metrics["val"]["threshold"]
     again = geomm.load(tmp_path / "run" / "model.dlpk")
     pixels = torch.randint(500, 1500, (1, 2, 64, 64), generator=torch.Generator().manual_seed(0))
     valid = torch.ones(1, 64, 64, dtype=torch.bool)
@@ -87,6 +88,88 @@ def test_a_run_ends_with_a_package_that_finds_the_same(task, head, scene, tmp_pa
     assert definition["ModelType"] == kind
     report = again.predict(scene[0], output=tmp_path / "map", device="cpu", progress=False)
     assert report.failed == [] and any(path.suffix == ".gpkg" for path in report.outputs)
+
+
+@pytest.fixture
+def finding(monkeypatch):
+    """Let detectors find every square, the surer the brighter its window; return the figures' thresholds."""
+    from scipy.ndimage import find_objects, label
+
+    import geomm.visualization.objects as figures
+
+    def find(self, inputs):
+        found = []
+        for pixels in inputs.cpu().numpy()[:, 0]:
+            places = find_objects(label(np.abs(pixels - np.median(pixels)) > 1)[0])
+            boxes = np.array([(c.start, r.start, c.stop, r.stop) for r, c in places], np.float32)
+            labels = np.array([pixels[place].mean() < np.median(pixels) for place in places], np.int64)
+            sure = np.float32(1 / (1 + np.exp(-pixels.mean())))
+            found.append(Objects(boxes.reshape(-1, 4), labels, np.full(len(labels), sure)))
+        return found
+
+    drawn = {}
+    monkeypatch.setattr(Detector, "find", find)
+    draw_curves, draw_panels = figures.draw_precision_recall, figures.draw_object_panels
+
+    def curves(found, classes, threshold, path):
+        drawn[path.name] = threshold
+        return draw_curves(found, classes, threshold, path)
+
+    def panels(model, data, spec, path, *, threshold):
+        drawn[path.name] = threshold
+        return draw_panels(model, data, spec, path, threshold=threshold)
+
+    monkeypatch.setattr(figures, "draw_precision_recall", curves)
+    monkeypatch.setattr(figures, "draw_object_panels", panels)
+    return drawn
+
+
+def test_test_samples_have_no_say_in_the_threshold(scene, tmp_path, finding):
+    """It is that of the validation samples in metrics, figures and package; of a resumed run too."""
+    options = [
+        *overrides("detection", "retinanet", scene, tmp_path),
+        "dataset.split.val=0.4",
+        "dataset.split.test=0.3",
+        "schedule.policy=constant",
+    ]
+    geomm.train([*options, "schedule.epochs=1"])
+    package = geomm.train([*options, "resume=true"])
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    kept = package.model.best_threshold
+    assert metrics["val"]["recall"] == 1
+    assert metrics["test"]["threshold"] == metrics["val"]["threshold"] == kept
+    assert finding == {
+        f"{name}_{split}.png": kept for name in ("precision_recall", "samples") for split in ("val", "test")
+    }
+
+
+def test_test_samples_that_are_looked_at_in_between_have_none(scene, tmp_path, finding):
+    options = overrides("detection", "retinanet", scene, tmp_path)
+    data = geomm.prepare([*options, "dataset.split.val=0.4", "dataset.split.test=0.3"])
+    model = data.model()
+    model.show_results("test")
+    assert model.metrics["test"]["threshold"] == finding["precision_recall_test.png"] == 0.5
+    model.fit(1)
+    model.show_results("test")
+    chosen = model.metrics["val"]["threshold"]
+    assert model.metrics["test"]["threshold"] == finding["samples_test.png"] == chosen != 0.5
+
+
+@pytest.mark.parametrize("given", [None, 0.3])
+def test_without_validation_samples_the_threshold_is_that_of_inference(scene, tmp_path, finding, given):
+    package = geomm.train(
+        [
+            *overrides("detection", "retinanet", scene, tmp_path),
+            "dataset.split.val=0",
+            "dataset.split.test=0.3",
+            "schedule.epochs=0",
+            f"task.score_threshold={'null' if given is None else given}",
+        ]
+    )
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    options = package.task.inference_options(package.model, package.spec, {})
+    assert package.model.best_threshold == given
+    assert "val" not in metrics and metrics["test"]["threshold"] == options.least_score == (given or 0.5)
 
 
 def test_weights_become_a_package_without_data(tmp_path):

@@ -4,6 +4,7 @@ import torch
 
 from geomm.metrics.object_matching import PrecisionRecall
 from geomm.structures import BandStatistics, Objects, RasterSample, RasterSpec, make_classes
+from geomm.visualization import objects
 from geomm.visualization.objects import draw_object_panels, draw_precision_recall
 
 CLASSES = make_classes(["palm", "pool"])
@@ -51,3 +52,19 @@ def test_curves_are_drawn_without_what_has_none(tmp_path):
     path = draw_precision_recall({"palm": known, "pool": empty}, CLASSES, 0.5, tmp_path / "pr.png")
     assert path.stat().st_size > 5000
     assert draw_precision_recall({"pool": empty}, CLASSES, 0.5, tmp_path / "none.png").is_file()
+
+
+def test_figures_name_the_threshold_in_full(tmp_path, monkeypatch):
+    titles = []
+
+    def look(figure, path):
+        titles.extend(axis.get_title() for axis in figure.axes)
+        return path
+
+    monkeypatch.setattr(objects, "save_figure", look)
+    curve = PrecisionRecall(np.array([0.99998]), np.array([1.0]), np.array([1.0]), 1)
+    draw_precision_recall({"palm": curve}, CLASSES, 0.99997, tmp_path / "pr.png")
+    statistics = BandStatistics((0,) * 3, (1,) * 3, (0,) * 3, (1,) * 3, 1)
+    spec = RasterSpec((1, 2, 3), ("r", "g", "b"), "uint8", statistics, CLASSES, 32)
+    draw_object_panels(Oracle(), list(dataset(1)), spec, tmp_path / "panels.png", threshold=0.3)
+    assert "dots: score ≥ 0.99997" in titles and "prediction, score ≥ 0.3" in titles

@@ -30,7 +30,7 @@ class Crop:
     Attributes:
       path: of the image.
       window: as wide as high, in pixels of the image; may reach past it.
-      name: for messages and tables.
+      name: for messages, tables and figures; its own among those of a source.
       outline: shapely geometry in pixels of the image that the picture is about, None for all of it.
       orientation: EXIF's number of how the image is stored.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +35,7 @@ class _Features:
     Attributes:
       outlines: (n,) shapely geometries.
       names: of each one's class, None where unknown.
-      called: what each is called in messages: its place is known where its number in the layer is not.
+      called: what each is called, no other alike: its place is known where its number in the layer is not.
     """
 
     outlines: NDArray[np.object_]
@@ -205,12 +206,17 @@ class Footprints(CropSource):
 
 
 def _called(outlines: NDArray[np.object_], what: str) -> list[str]:
-    """Return what features are called in messages, by the places of their middles."""
+    """Return what features are called, by the places of their middles; those of one place are numbered."""
     import shapely
 
     middle = shapely.centroid(outlines)
     places = zip(shapely.get_x(middle), shapely.get_y(middle), strict=True)
-    return [f"{what} at {x:.9g}, {y:.9g}" for x, y in places]
+    times: Counter[str] = Counter()
+    called = []
+    for place in (f"{what} at {x:.9g}, {y:.9g}" for x, y in places):
+        times[place] += 1
+        called.append(place if times[place] == 1 else f"{place} ({times[place]})")
+    return called
 
 
 def _squares(pictures: Sequence[Picture]) -> NDArray[np.object_]:

@@ -56,8 +56,10 @@ class ObjectModel(BaseModel):
     def __init__(self, *, spec: RasterSpec, head: Mapping[str, Any]) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
         self.max_objects = int(head.get("max_objects") or 0) or None
-        # Among the weights, so that it travels with them; nan where nothing was judged.
-        self.register_buffer("kept_threshold", torch.tensor(float("nan")))
+        # Among the weights, so that it travels with them; nan where nothing was judged. In float64: scores
+        # may lie closer together than a rounded threshold could tell.
+        self.register_buffer("kept_threshold", torch.tensor(float("nan"), dtype=torch.float64))
+        self.register_load_state_dict_pre_hook(_widen_threshold)
 
     @abc.abstractmethod
     def loss(self, inputs: Tensor, objects: Sequence[Objects]) -> dict[str, Any]:
@@ -74,7 +76,7 @@ class ObjectModel(BaseModel):
     @property
     def best_threshold(self) -> float | None:
         """The score that gave the best F1 on the validation data, None where nothing was judged."""
-        kept = round(float(self.kept_threshold), 4)
+        kept = float(self.kept_threshold)
         return None if math.isnan(kept) else kept
 
     def keep_threshold(self, score: float | None) -> None:
@@ -156,6 +158,13 @@ class ObjectModel(BaseModel):
           ``head.score_threshold``.
         """
         return self.find(self.data_preprocessor.normalise(inputs, valid))
+
+
+def _widen_threshold(_: Any, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Let a threshold of older weights, which is float32, be the decimal number that it was."""
+    kept = state.get(f"{prefix}kept_threshold")
+    if kept is not None and kept.dtype == torch.float32:
+        state[f"{prefix}kept_threshold"] = torch.tensor(float(str(kept.cpu().numpy())), dtype=torch.float64)
 
 
 def _no_objects() -> Objects:

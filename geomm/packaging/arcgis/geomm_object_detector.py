@@ -5,6 +5,7 @@ ArcGIS Pro's Detect Objects Using Deep Learning calls it; geomm must be installe
 
 import json
 import os
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class GeommObjectDetector(shared.RasterFunction):
         """Load the model; ``model`` is the path of the .emd, or its JSON text."""
         super().initialize(folder=os.path.dirname(os.path.abspath(__file__)), **kwargs)
         if "model" in kwargs:
-            self.usual_threshold = self.package.model.best_threshold or 0.5
+            kept = self.package.model.best_threshold
+            self.usual_threshold = 0.5 if kept is None else kept
 
     def own_parameters(self):
         """Describe padding and threshold."""
@@ -82,11 +84,22 @@ class GeommObjectDetector(shared.RasterFunction):
 
 
 def _rings(found, index):
-    """Return the rings of an object: its outlines where it has a mask, else its box."""
+    """Return the rings of an object in pixels: its outlines where it has a mask, else its box.
+
+    On the map, as on the screen, outlines run clockwise and holes against it: Esri's order of polygons.
+    """
     if found.masks is None:
         return [shared.ring(*(float(value) for value in found.boxes[index]))]
     from rasterio.features import shapes
 
     mask = found.masks[index].astype(np.uint8)
     parts = [shape["coordinates"] for shape, value in shapes(mask, mask=mask > 0) if value]
-    return [[list(point) for point in ring] for part in parts for ring in part]
+    return [_wound(ring, clockwise=place == 0) for part in parts for place, ring in enumerate(part)]
+
+
+def _wound(ring, *, clockwise):
+    """Return a closed ring in the order asked for, as it looks with rows downwards."""
+    points = [list(point) for point in ring]
+    # Twice the area, which is positive where x turns towards y: clockwise, since y grows downwards.
+    turn = sum(x * down - right * y for (x, y), (right, down) in pairwise(points))
+    return points if (turn > 0) == clockwise else points[::-1]

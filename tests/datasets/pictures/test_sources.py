@@ -264,6 +264,29 @@ def test_crops_of_scenes_of_one_name_are_told_apart(tmp_path):
         Footprints(images=str(scene), **given).prepare(tmp_path)
 
 
+@pytest.mark.parametrize("ending", ["gpkg", "csv"])
+def test_features_around_one_middle_have_names_of_their_own(tmp_path, ending):
+    scene, layer = scene_with_features(tmp_path, bands=3, dtype="uint8")
+    frame = geopandas.read_file(layer)
+    around = frame.assign(geometry=frame.buffer(2, join_style="mitre"), kind="yard")
+    both = frame.iloc[[0, 1]].merge(around.iloc[[0, 1]], how="outer")
+    assert len(both) == 4
+    labels = tmp_path / f"both.{ending}"
+    if ending == "gpkg":
+        both.set_crs(CRS).to_file(labels)
+    else:
+        lines = ["image_path,xmin,ymin,xmax,ymax,label"]
+        for shape, kind in zip(both.geometry, both["kind"], strict=True):
+            left, low, right, high = (shape.bounds - np.repeat([ORIGIN], 2, 0).ravel()) / 0.5
+            lines.append(f"scene.tif,{left},{-high},{right},{-low},{kind}")
+        labels.write_text("\n".join(lines))
+    field = "kind" if ending == "gpkg" else None
+    source = Footprints(images=str(scene), labels=str(labels), label_field=field)
+    crops = {item.crop.name: item.crop for item in source.find()}
+    assert len(crops) == 4 and sum(name.endswith(" (2)") for name in crops) == 2
+    assert {crop.window.width for crop in crops.values()} == {33, 45}
+
+
 def test_a_feature_without_a_size_is_left_out_alone(tmp_path, caplog):
     scene, layer = scene_with_features(tmp_path)
     frame = geopandas.read_file(layer)

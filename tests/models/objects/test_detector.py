@@ -226,9 +226,19 @@ def test_an_unknown_part_or_argument_of_a_detector_is_named():
 def test_the_threshold_of_the_evaluation_travels_with_the_weights():
     detector, other = make_detector(), make_detector()
     assert detector.best_threshold is None
-    detector.keep_threshold(0.35)
-    other.load_state_dict(detector.state_dict())
-    assert other.best_threshold == 0.35
+    for chosen in (0.35, 0.9999699890613556):
+        detector.keep_threshold(chosen)
+        other.load_state_dict(detector.state_dict())
+        assert other.best_threshold == chosen
+
+
+@pytest.mark.parametrize("chosen", [0.35, None])
+def test_the_threshold_of_older_weights_is_read(chosen):
+    detector, other = make_detector(), make_detector()
+    detector.keep_threshold(chosen)
+    state = detector.state_dict()
+    other.load_state_dict(state | {"kept_threshold": state["kept_threshold"].float()})
+    assert other.best_threshold == chosen and other.kept_threshold.dtype == torch.float64
 
 
 def test_limits_hold():

@@ -1,0 +1,38 @@
+"""The picture of several scenes on their common grid."""
+
+import numpy as np
+import pytest
+
+from geomm.structures import Georeference
+from geomm.visualization.object_preview import _mosaic
+from tests.datasets.drawn import CRS, ORIGIN, spec_of_two, write
+
+GRID = Georeference(CRS, (1.0, 0.0, ORIGIN[0], 0.0, -1.0, ORIGIN[1]))
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Two of 40 pixels that share 20 columns, in which the second has no data; the first has a gap."""
+    pixels = np.stack([np.full((3, 40, 40), value, np.uint8) for value in (100, 150)])
+    pixels[0, :, 10:20, 25:35] = 0
+    pixels[1, :, 20:, :20] = 0
+    return [
+        str(write(tmp_path / f"{number}.tif", part, origin=(ORIGIN[0] + 20 * number, ORIGIN[1]), nodata=0))
+        for number, part in enumerate(pixels)
+    ]
+
+
+@pytest.mark.parametrize(("order", "shared"), [((0, 1), 150), ((1, 0), 100)], ids=["second on", "first on"])
+def test_no_scene_hides_another_where_it_has_no_data(scenes, order, shared):
+    picture, scale = _mosaic([scenes[number] for number in order], GRID, spec_of_two(), 60)
+    assert scale == 1.0 and picture.shape == (40, 60, 3)
+    expected = np.full((40, 60), 100)
+    expected[:, 40:] = 150
+    expected[:20, 20:40] = shared
+    expected[10:20, 25:35] = 150  # the gap of the first
+    np.testing.assert_array_equal(picture, np.repeat(expected[..., None], 3, 2))
+
+
+def test_where_no_scene_has_data_it_is_white(scenes):
+    picture, _ = _mosaic(scenes[:1], GRID, spec_of_two(), 40)
+    assert (picture[10:20, 25:35] == 255).all() and (picture[:10] == 100).all()
