@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.errors import ConfigError, PackageError
+from geomm.io.json_text import json_text
 from geomm.packaging.archive import (
     CONFIG,
     EMD,
@@ -24,6 +25,7 @@ from geomm.packaging.archive import (
 from geomm.packaging.card import model_card
 from geomm.packaging.emd import model_definition
 from geomm.packaging.mlm import model_item
+from geomm.packaging.untrusted import registered_alone, without_weights
 from geomm.plugins import installed_plugins
 from geomm.registry import TASKS, build
 from geomm.structures import WithFiles
@@ -66,13 +68,13 @@ def save_package(
     emd = model_definition(config, spec, task, metrics)
     if needed := _plugins_of(model, task):
         emd["geomm"]["plugins"] = needed
-    plain = json.loads(json.dumps(config, default=list))
+    plain = json.loads(json.dumps(task.complete_config(config), default=list))
     members = {
-        EMD: _json(emd),
+        EMD: json_text(emd).encode(),
         WEIGHTS: save(state),
         CONFIG: yaml.safe_dump(plain, sort_keys=False, allow_unicode=True).encode(),
-        "mlm.json": _json(model_item(config, spec, task, metrics)),
-        "metrics.json": _json(metrics),
+        "mlm.json": json_text(model_item(config, spec, task, metrics)).encode(),
+        "metrics.json": json_text(metrics).encode(),
         "README.md": model_card(config, spec, task, metrics).encode(),
     }
     function = task.raster_function
@@ -90,10 +92,6 @@ def _plugins_of(model: Any, task: Task) -> list[str]:
     """Return the installed plugins that a model or its task is made of; others the config names."""
     made_of = {type(part).__module__.partition(".")[0] for part in (task, *model.modules())}
     return [name for name in installed_plugins() if name.partition(".")[0] in made_of]
-
-
-def _json(data: Any) -> bytes:
-    return json.dumps(data, indent=2, ensure_ascii=False, default=list).encode()
 
 
 @dataclass(frozen=True)
@@ -204,12 +202,13 @@ def build_model(archive: Archive) -> tuple[Task, Any, Any]:
       PackageError: its config does not build one.
     """
     config = dict(archive.config)
-    config["backbone"] = _without_weights(config.get("backbone"))
-    config["head"] = _without_weights(config.get("head"))
+    config["backbone"] = without_weights(config.get("backbone"))
+    config["head"] = without_weights(config.get("head"))
     try:
-        task: Task = build(TASKS, config["task"])
-        spec = task.spec_from_dict(archive.own["spec"])
-        return task, spec, task.build_model(config, spec)
+        with registered_alone():
+            task: Task = build(TASKS, config["task"])
+            spec = task.spec_from_dict(archive.own["spec"])
+            return task, spec, task.build_model(config, spec)
     except ConfigError as error:
         plugins = config.get("plugins") or []
         cure = f"; it was trained with plugins={plugins}: give the same" if plugins else ""
@@ -220,14 +219,6 @@ def build_model(archive: Archive) -> tuple[Task, Any, Any]:
         raise PackageError(
             f"{archive.path}: its config does not build a model ({type(error).__name__}: {error})"
         ) from error
-
-
-def _without_weights(part: Any) -> Any:
-    """Drop what would fetch or read weights: the package brings its own."""
-    if not isinstance(part, dict):
-        return part
-    drop = {"pretrained": False, "checkpoint": None}
-    return {key: drop.get(key, value) for key, value in part.items()}
 
 
 def _load_weights(archive: Archive, model: Any) -> None:

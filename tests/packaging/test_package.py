@@ -1,8 +1,11 @@
 """The model package: a round trip, and what is refused."""
 
 import json
+import math
 import zipfile
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import yaml
 from geomm.errors import PackageError
 from geomm.packaging import load_package, open_archive, save_package
 from geomm.packaging.archive import read_config, write_archive
+from geomm.packaging.verify import verify_package
 from geomm.structures import BandStatistics, RasterSpec, make_classes
 from geomm.tasks import Segmentation
 
@@ -243,6 +247,125 @@ def test_a_broken_config_is_one_line_and_runs_nothing(package, tmp_path, text):
     with pytest.raises(PackageError) as caught:
         load_package(changed(tmp_path, package, config=text))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        ("task", {"type": "pathlib.Path.touch", "self": "{here}"}),
+        ("head", {"type": "pathlib.Path.touch", "self": "{here}"}),
+        ("loss", {"type": "os.makedirs", "name": "{here}"}),
+        ("loss", [{"type": "geomm.CrossEntropyLoss"}, {"type": "os.makedirs", "name": "{here}"}]),
+        ("backbone", {"type": "os.makedirs", "name": "{here}"}),
+        (
+            "backbone",
+            {"type": "mmseg.ResNet", "depth": 18, "norm_cfg": {"type": "os.makedirs", "name": "{here}"}},
+        ),
+        ("head", {"type": "mmengine.load", "file": "{pickle}"}),
+        ("backbone", {"type": "mmseg.ResNet", "depth": 18, "pretrained": "{pickle}"}),
+        (
+            "backbone",
+            {
+                "type": "mmseg.ResNet",
+                "depth": 18,
+                "init_cfg": {"type": "Pretrained", "checkpoint": "{pickle}"},
+            },
+        ),
+    ],
+)
+def test_a_config_builds_registered_classes_alone(package, tmp_path, part, what):
+    """Whoever wrote the package: nothing that a name means is called, and no pickle is read."""
+    import pickle
+
+    class Touch:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"state_dict": Touch()}))
+    text = json.dumps({**yaml.safe_load(members(package)["config.yaml"]), part: what})
+    text = text.replace("{here}", str(tmp_path / "ran")).replace("{pickle}", str(tmp_path / "weights.pkl"))
+    with pytest.raises(PackageError) as caught:
+        load_package(changed(tmp_path, package, config=text.encode()))
+    assert not (tmp_path / "ran").exists() and "\n" not in str(caught.value)
+    checks = verify_package(changed(tmp_path, package, config=text.encode()))
+    assert not (tmp_path / "ran").exists()
+    assert [check.name for check in checks if check.problem] == ["checksums", "model"]
+
+
+def test_a_detector_of_a_config_file_needs_and_runs_no_file(tmp_path, spec):
+    from geomm.models.objects.wiring import published_folder
+    from geomm.tasks import Detection
+    from tests.models.common import composed
+
+    pytest.importorskip("mmdet")
+    file = tmp_path / "own_fcos.py"
+    from mmengine.config import Config
+
+    published = Config.fromfile(published_folder() / "fcos" / "fcos_r50-caffe_fpn_gn-head_1x_coco.py")
+    file.write_text(f"model = {published.model.to_dict()!r}")
+    changes = [
+        "task=detection",
+        "backbone=resnet18",
+        "head=mmdet",
+        "head.type=mmdet.FCOS",
+        f"head.config={file}",
+    ]
+    config = composed(*changes, "dataset=geotiff", "dataset.images=a.tif", "dataset.labels=b.gpkg")
+    task = Detection()
+    model = task.build_model(config, spec).eval()
+    kept = save_package(tmp_path / "f.dlpk", model=model, config=config, spec=spec, task=task, metrics={})
+    file.write_text(f"from pathlib import Path; Path({str(tmp_path / 'ran')!r}).touch()")
+    again = load_package(kept).model
+    pixels = torch.rand(1, 2, 64, 64) * 9
+    with torch.no_grad():
+        one, other = (each(pixels, torch.ones(1, 64, 64, dtype=torch.bool)) for each in (model, again))
+    assert all(torch.equal(a, b) for a, b in zip(flat(one), flat(other), strict=True)) and len(flat(one))
+    run = yaml.safe_load(members(kept)["config.yaml"])
+    named = yaml.safe_dump({**run, "head": {"type": "mmdet.FCOS", "config": str(file)}}).encode()
+    with pytest.raises(PackageError, match="a package runs no file"):
+        load_package(changed(tmp_path, kept, config=named))
+    assert not (tmp_path / "ran").exists()
+
+
+def flat(outputs):
+    """Return the tensors in lists of lists."""
+    return [outputs] if torch.is_tensor(outputs) else [tensor for part in outputs for tensor in flat(part)]
+
+
+def test_what_is_let_alone_while_a_package_is_built_comes_back(package):
+    import os
+
+    from mmengine.config import Config
+    from mmengine.registry import registry
+
+    before = registry.get_object_from_string, Config.fromfile, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    load_package(package)
+    after = registry.get_object_from_string, Config.fromfile, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    assert before == after
+
+
+def test_json_has_no_words_that_there_are_not(tmp_path, model, spec, package):
+    task, run = load_package(package).task, yaml.safe_load(members(package)["config.yaml"])
+    metrics = {"val": {"mIoU": 0.5, "IoU/roof": math.nan}}
+    kept = save_package(
+        tmp_path / "p.dlpk",
+        model=model,
+        config=run,
+        spec=replace(spec, nodata=math.nan),
+        task=task,
+        metrics=metrics,
+    )
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    parsed = {
+        name: json.loads(text, parse_constant=refuse)
+        for name, text in members(kept).items()
+        if name.endswith((".emd", ".json"))
+    }
+    assert parsed["metrics.json"]["val"] == {"mIoU": 0.5, "IoU/roof": None}
+    assert math.isnan(load_package(kept).spec.nodata)
 
 
 def test_weights_of_another_model_are_refused(package, tmp_path, spec):

@@ -111,6 +111,19 @@ def _plain_config(head: Mapping[str, Any]) -> dict[str, Any]:
     return cfg
 
 
+def complete_head(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a detector's config with all that ``config`` names in it, so that it needs no file.
+
+    Raises:
+      ConfigError: there is no such config.
+    """
+    if not head.get("config"):
+        return dict(head)
+    load_framework("mmdet")
+    own = {key: value for key, value in head.items() if key in DETECTOR_KEYS}
+    return {**own, **_plain_config(head), "type": head["type"], "config": None}
+
+
 def _merged(base: Any, change: Any) -> Any:
     if not (isinstance(base, dict) and isinstance(change, Mapping)):
         return change
