@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import torch
 import torchvision  # noqa: F401  (its kernels are known to torch.ops from here on)
-from torch import Tensor
+from torch import Tensor, nn
 
 from geomm.errors import DependencyError
 from geomm.models.deformable_ops import (
@@ -62,13 +62,35 @@ class _StandIn(types.ModuleType):
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
     def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise DependencyError(
-            f"this model needs mmcv's compiled operator {name!r}, which this installation lacks; build "
-            "mmcv with a compiler (pip install --no-build-isolation --no-binary :all: onedl-mmcv with "
-            "MMCV_WITH_OPS=1) or choose another model"
-        )
+        raise _lacking("this model", name)
 
     return refuse
+
+
+def _lacking(model: str, name: str) -> DependencyError:
+    return DependencyError(
+        f"{model} needs mmcv's compiled operator {name!r}, which this installation lacks; build "
+        "mmcv with a compiler (pip install --no-build-isolation --no-binary :all: onedl-mmcv with "
+        "MMCV_WITH_OPS=1) or choose another model"
+    )
+
+
+def check_operators(model: nn.Module, name: str) -> None:
+    """Check that a model's layers need no operator that the stand-in lacks.
+
+    Args:
+      model: built.
+      name: what messages call it.
+
+    Raises:
+      DependencyError: one does.
+    """
+    if not isinstance(sys.modules.get("mmcv._ext"), _StandIn):
+        return
+    for layer in model.modules():
+        operator = _LACKING.get(type(layer).__name__)
+        if operator and type(layer).__module__.startswith("mmcv.ops."):
+            raise _lacking(name, operator)
 
 
 def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -234,4 +256,16 @@ _SERVED: dict[str, Callable[..., Any]] = {
         ms_deform_attn_forward,
         ms_deform_attn_backward,
     )
+}
+
+#: Layers of ``mmcv.ops`` that mmdet's detectors may hold, by the operator that the stand-in lacks for them.
+_LACKING = {
+    "MaskedConv2d": "masked_im2col_forward",
+    "CARAFE": "carafe_forward",
+    "CARAFENaive": "carafe_naive_forward",
+    "CARAFEPack": "carafe_forward",
+    "RoIPool": "roi_pool_forward",
+    "DeformRoIPool": "deform_roi_pool_forward",
+    "DeformRoIPoolPack": "deform_roi_pool_forward",
+    "ModulatedDeformRoIPoolPack": "deform_roi_pool_forward",
 }

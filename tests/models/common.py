@@ -19,7 +19,7 @@ def make_spec(bands=3, classes=("soil", "water", "tree"), class_pixels=(1, 100, 
         dtype="uint16",
         statistics=changes.pop("statistics", statistics),
         classes=make_classes(classes),
-        window_px=64,
+        window_px=changes.pop("window_px", 64),
         class_pixels=class_pixels,
         **changes,
     )

@@ -443,6 +443,21 @@ def test_an_operator_that_is_not_served_says_so_when_called(name, call):
 
 
 @needs_stand_in
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (lambda: mmcv.ops.MaskedConv2d(2, 2, 3), "masked_im2col_forward"),
+        (lambda: mmcv.ops.CARAFEPack(4, 2), "carafe_forward"),
+        (lambda: mmcv.ops.RoIPool(2), "roi_pool_forward"),
+    ],
+)
+def test_a_layer_whose_operator_is_not_served_is_named_before_it_runs(layer, name):
+    with pytest.raises(DependencyError, match=f"this head needs mmcv's compiled operator '{name}'"):
+        mmcv_ops.check_operators(torch.nn.Sequential(torch.nn.ReLU(), layer()), "this head")
+    mmcv_ops.check_operators(mmcv.ops.DeformConv2dPack(2, 2, 3), "this head")
+
+
+@needs_stand_in
 def test_nms_runs_before_anything_else_has_imported_torchvision():
     code = (
         "from geomm.models import mmcv_ops; mmcv_ops.install();"

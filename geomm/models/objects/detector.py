@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from geomm.errors import ConfigError
 from geomm.models.objects.model import Found, ObjectModel
 from geomm.models.objects.weights import start_from
 from geomm.models.objects.wiring import build_detector
@@ -46,8 +48,10 @@ class Detector(ObjectModel):
             ),
             num_classes=spec.num_classes,
             object_px=spec.object_px,
+            window_px=spec.window_px,
         )
-        self.masked = bool(self.detector.with_mask)
+        self.masked = _finds_outlines(self.detector)
+        self.kind = str(head["type"])
         self.multiple_px = self.detector.backbone.multiple_px
         self.least_px = self.detector.backbone.least_px
         if head.get("checkpoint"):
@@ -57,6 +61,7 @@ class Detector(ObjectModel):
         padded = self.padded(inputs)
         samples = _described(padded, (inputs.shape[-2], inputs.shape[-1]))
         for sample, truth in zip(samples, objects, strict=True):
+            self._check(truth)
             counted = np.ones(len(truth), bool) if truth.ignored is None else ~truth.ignored
             sample.gt_instances = self._instances(truth[counted], padded)
             sample.ignored_instances = self._instances(truth[~counted], padded)
@@ -66,11 +71,27 @@ class Detector(ObjectModel):
         return self.detector(padded, _described(padded, shape), mode="tensor")
 
     def search(self, padded: Tensor, shape: tuple[int, int]) -> list[Found]:
-        samples = self.detector.predict(padded, _described(padded, shape), rescale=False)
-        return [
-            Found(item.bboxes, item.labels, item.scores, item.masks if self.masked else None)
-            for item in (sample.pred_instances for sample in samples)
-        ]
+        with _inside(self.detector if self.masked else None):
+            samples = self.detector.predict(padded, _described(padded, shape), rescale=False)
+        return [self._found(sample.pred_instances) for sample in samples]
+
+    def _found(self, item: Any) -> Found:
+        if not self.masked:
+            return Found(item.bboxes, item.labels, item.scores)
+        from mmdet.structures.mask import mask2bbox
+
+        # SOLO finds outlines alone and leaves its boxes at 0.
+        boxes = item.bboxes if item.bboxes.any() else mask2bbox(item.masks)
+        return Found(boxes, item.labels, item.scores, item.masks)
+
+    def _check(self, truth: Objects) -> None:
+        if len(truth) and self.masked is not (truth.masks is not None):
+            finds = "outlines" if self.masked else "boxes"
+            task, other = ["detection", "instance_segmentation"][:: 1 if self.masked else -1]
+            raise ConfigError(
+                f"head.type: {self.kind} finds {finds}, which task={task} does not learn; use task={other} "
+                "or another head"
+            )
 
     def _instances(self, truth: Objects, padded: Tensor) -> Any:
         from mmdet.structures.mask import BitmapMasks
@@ -90,6 +111,28 @@ class Detector(ObjectModel):
         return instances
 
 
+def _finds_outlines(detector: nn.Module) -> bool:
+    """Tell whether any part of a detector learns masks; ``with_mask`` knows of some parts only."""
+    return bool(getattr(detector, "with_mask", False)) or any(
+        hasattr(part, "loss_mask") for part in detector.modules()
+    )
+
+
+@contextmanager
+def _inside(detector: nn.Module | None) -> Iterator[None]:
+    """Cut found boxes at the window's edges: mmdet cannot paste the outline of a box that is outside."""
+    parts: list[Any] = [] if detector is None else list(detector.modules())
+    coders = [part.bbox_coder for part in parts if getattr(part, "bbox_coder", None) is not None]
+    open_ended = [coder for coder in coders if getattr(coder, "clip_border", True) is False]
+    for coder in open_ended:
+        coder.clip_border = True
+    try:
+        yield
+    finally:
+        for coder in open_ended:
+            coder.clip_border = False
+
+
 def _described(padded: Tensor, shape: tuple[int, int]) -> list[Any]:
     """Return mmdet's description of each window of padded pixels."""
     from mmdet.structures import DetDataSample
@@ -101,5 +144,6 @@ def _described(padded: Tensor, shape: tuple[int, int]) -> list[Any]:
         "pad_shape": goal,
         "batch_input_shape": goal,
         "scale_factor": (1.0, 1.0),
+        "border": (0.0, 0.0, 0.0, 0.0),  # CenterNet's own padding
     }
     return [DetDataSample(metainfo=meta) for _ in range(len(padded))]

@@ -16,7 +16,9 @@ class Pyramid(nn.Module):
     """A backbone whose maps are chosen, and resampled where it has none, to given strides.
 
     Of several maps of one stride the deepest counts. A stride that the backbone lacks is made from the
-    nearest map: enlarged by bilinear interpolation, or shrunk by the largest of its neighbours.
+    nearest map: enlarged by bilinear interpolation, or shrunk by the largest of its neighbours. A map that is
+    smaller than its stride says, as after convolutions without padding, covers the middle of the input: its
+    outermost cells are repeated around it, so that each cell lies where it looks.
 
     Args:
       backbone: declares ``features``, fine to coarse.
@@ -47,13 +49,23 @@ class Pyramid(nn.Module):
     def _pairs(self) -> list[tuple[int, FeatureInfo]]:
         return list(zip(self.chosen, self.features, strict=True))
 
+    def padded_edge(self, edge_px: int) -> int:
+        """Return the edge of an input that one of ``edge_px`` is padded to, pixels."""
+        return -(-max(edge_px, self.least_px) // self.multiple_px) * self.multiple_px
+
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return a (B, C_i, H / s_i, W / s_i) map a stride from (B, C, H, W)."""
         maps = self.backbone(inputs)
         height, width = inputs.shape[-2:]
+        own = self.backbone.features
+        placed = {
+            index: _place(maps[index], height // own[index].stride, width // own[index].stride)
+            for index in self.chosen
+        }
+        goals = [(height // info.stride, width // info.stride) for info in self.features]
         return tuple(
-            maps[index] if natural else _resample(maps[index], height // info.stride, width // info.stride)
-            for (index, info), natural in zip(self._pairs(), self.natural, strict=True)
+            placed[index] if natural else _resample(placed[index], *goal)
+            for index, goal, natural in zip(self.chosen, goals, self.natural, strict=True)
         )
 
 
@@ -62,6 +74,16 @@ def _nearest(own: Sequence[FeatureInfo], stride: int) -> int:
     return min(
         range(len(own)), key=lambda index: (round(abs(math.log2(own[index].stride / stride)), 6), -index)
     )
+
+
+def _place(maps: Tensor, height: int, width: int) -> Tensor:
+    """Repeat or cut the outermost cells evenly on all sides to a size; an odd one at the right and bottom."""
+    down, right = height - maps.shape[-2], width - maps.shape[-1]
+    if down > 0 or right > 0:
+        sides = [size for lack in (max(right, 0), max(down, 0)) for size in (lack // 2, lack - lack // 2)]
+        maps = F.pad(maps, sides, mode="replicate")
+    top, left = max(-down, 0) // 2, max(-right, 0) // 2
+    return maps[..., top : top + height, left : left + width]
 
 
 def _resample(maps: Tensor, height: int, width: int) -> Tensor:

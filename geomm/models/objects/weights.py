@@ -15,6 +15,8 @@ from geomm.structures import RasterSpec
 
 _LOG = logging.getLogger("geomm")
 KEY = "head.checkpoint"
+#: Tensors that a message names at most.
+_NAMED = 6
 
 
 def start_from(detector: nn.Module, path: str, spec: RasterSpec) -> None:
@@ -43,7 +45,9 @@ def start_from(detector: nn.Module, path: str, spec: RasterSpec) -> None:
         )
     detector.load_state_dict(fitting, strict=False)
     level = logging.WARNING if other or missing else logging.INFO
-    note = f"; from chance: {', '.join([*other, *missing][:6])}" if other or missing else ""
+    chance = [*other, *missing]
+    more = f" and {len(chance) - _NAMED} more" if len(chance) > _NAMED else ""
+    note = f"; from chance: {', '.join(chance[:_NAMED])}{more}" if chance else ""
     _LOG.log(level, "%s: %d of the detector's %d tensors loaded%s", path, len(fitting), len(own), note)
 
 

@@ -10,7 +10,6 @@ import copy
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,35 +18,19 @@ from torch import nn
 
 from geomm.errors import ConfigError, did_you_mean
 from geomm.models.frameworks import load_framework
+from geomm.models.mmcv_ops import check_operators
 from geomm.models.objects.anchors import fill_anchors, object_range
+from geomm.models.objects.levels import Levels, as_list, fill_neck, wanted_strides
+from geomm.models.objects.limits import cap_queries, least_edge, limit
+from geomm.models.objects.mask_heads import fill_mask_head
 from geomm.models.objects.pyramid import Pyramid
 from geomm.models.wiring import FeatureInfo, initialise
 from geomm.plugins import DETECTOR_KEYS
 
 _LOG = logging.getLogger("geomm")
 
-#: Strides that a detector's neck asks for by the number of its inputs, in mmdet's own configs.
-_STRIDES = {1: (32,), 2: (8, 16), 3: (8, 16, 32), 4: (4, 8, 16, 32)}
-#: Objects a window where there is no limit.
-_ALL = 1_000_000
 #: Parts of a detector that hold its own sub-detectors.
 _NOT_HEADS = ("backbone", "neck", "train_cfg", "test_cfg")
-
-
-@dataclass(frozen=True)
-class Levels:
-    """What the heads get: the levels, fine to coarse, and how many of them come from the backbone."""
-
-    features: tuple[FeatureInfo, ...]
-    from_backbone: int
-
-    @property
-    def channels(self) -> list[int]:
-        return [info.channels for info in self.features]
-
-    @property
-    def strides(self) -> list[int]:
-        return [info.stride for info in self.features]
 
 
 def build_detector(
@@ -56,6 +39,7 @@ def build_detector(
     backbone: nn.Module,
     num_classes: int,
     object_px: Sequence[float] | None = None,
+    window_px: int = 0,
 ) -> Any:
     """Build one of mmdet's detectors over a backbone.
 
@@ -64,12 +48,14 @@ def build_detector(
       backbone: declares ``features``.
       num_classes: classes without background.
       object_px: edges of the small and of the large objects of the training data, where known.
+      window_px: edge of the training windows, 0 where it is unknown.
 
     Returns:
       mmdet's detector, initialised; its ``backbone`` is a ``Pyramid``.
 
     Raises:
       ConfigError: there is no such detector or config, or its parts do not fit together.
+      DependencyError: it needs one of mmcv's operators that this installation lacks.
     """
     load_framework("mmdet")
     from mmdet.registry import MODELS as MMDET_MODELS
@@ -77,18 +63,22 @@ def build_detector(
     from mmengine.registry import DefaultScope
 
     cfg = _plain_config(head)
-    pyramid = Pyramid(backbone, _wanted_strides(head, cfg))
+    pyramid = Pyramid(backbone, wanted_strides(head, cfg))
     sizes = object_range(head, object_px)
     with DefaultScope.overwrite_default_scope("mmdet"):
         try:
-            fill(cfg, features=pyramid.features, num_classes=num_classes, sizes=sizes)
-            _limit(cfg, head)
+            levels = fill(cfg, features=pyramid.features, num_classes=num_classes, sizes=sizes)
+            if window_px:
+                cap_queries(cfg, levels.strides, pyramid.padded_edge(window_px))
+            pyramid.least_px = max(pyramid.least_px, least_edge(cfg, levels.strides))
+            limit(cfg, head)
             # mmdet builds its backbone from a config; ours is built already and takes the place.
             cfg["backbone"] = {"type": _Given, "pyramid": None}
             detector = MMDET_MODELS.build(ConfigDict(cfg))
         except (TypeError, KeyError, AssertionError, ValueError, AttributeError, IndexError) as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ConfigError(f"head: {head['type']} cannot be built from its config ({reason})") from error
+        check_operators(detector, f"head: {head['type']}")
         detector.backbone = pyramid
         initialise(detector)
     return detector
@@ -164,19 +154,6 @@ def _published(name: str) -> dict[str, Any]:
     return plain
 
 
-def _wanted_strides(head: Mapping[str, Any], cfg: Mapping[str, Any]) -> tuple[int, ...]:
-    if head.get("strides"):
-        return tuple(int(stride) for stride in head["strides"])
-    necks = _as_list(cfg.get("neck"))
-    channels = necks[0].get("in_channels") if necks else None
-    count = len(channels) if isinstance(channels, list | tuple) else (4 if "roi_head" in cfg else 3)
-    return _STRIDES.get(count, _STRIDES[4])
-
-
-def _as_list(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     """Yield every mapping of a config, the outer ones first."""
     if isinstance(tree, dict):
@@ -194,7 +171,7 @@ def fill(
     features: Sequence[FeatureInfo],
     num_classes: int,
     sizes: tuple[float, float] | None,
-) -> None:
+) -> Levels:
     """Fill in a detector's config, in place.
 
     Args:
@@ -202,56 +179,20 @@ def fill(
       features: what the pyramid under the neck gives, fine to coarse.
       num_classes: classes without background.
       sizes: edges of a small and of a large object, pixels, None for the published anchors.
+
+    Returns:
+      What the neck gives to the heads.
     """
-    levels = _fill_neck(cfg, features)
+    levels = fill_neck(cfg, features)
     for key, part in cfg.items():
         if key in _NOT_HEADS:
             continue
         for node in _nodes(part):
             if "type" in node:
-                _fill_node(node, levels, num_classes, sizes, dense=node in _as_list(part))
-
-
-def _fill_neck(cfg: dict[str, Any], features: Sequence[FeatureInfo]) -> Levels:
-    """Fill in the neck; return what it gives to the heads."""
-    count = len(features)
-    if not cfg.get("neck"):
-        return Levels(tuple(features), count)
-    neck = _as_list(cfg["neck"])[0]
-    channels = [info.channels for info in features]
-    kind = str(neck["type"]).rpartition(".")[2]
-    if kind == "SSDNeck":
-        return _fill_ssd_neck(neck, features)
-    if kind == "YOLOV3Neck":
-        if count != len(neck["out_channels"]):
-            raise ConfigError(
-                f"head.strides: found {count} of them, expected {len(neck['out_channels'])}: YOLOv3 has a "
-                "grid with anchors of its own for each"
-            )
-        neck["num_scales"], neck["in_channels"] = count, channels[::-1]
-        out = list(neck["out_channels"])
-        return Levels(tuple(map(FeatureInfo, out[::-1], (info.stride for info in features))), count)
-    neck["in_channels"] = channels
-    start = int(neck.get("start_level", 0))
-    strides = [info.stride for info in features][start:]
-    own = len(strides)
-    wanted = int(neck.get("num_outs") or own)
-    while len(strides) < wanted:
-        strides.append(strides[-1] * 2)
-    out_channels = int(neck["out_channels"])
-    return Levels(tuple(FeatureInfo(out_channels, stride) for stride in strides[:wanted]), min(own, wanted))
-
-
-def _fill_ssd_neck(neck: dict[str, Any], features: Sequence[FeatureInfo]) -> Levels:
-    """``out_channels`` lists the extra levels' channels; mmdet wants those of all levels."""
-    channels = [info.channels for info in features]
-    steps = [int(step) for step in neck["level_strides"]]
-    extra = list(neck["out_channels"])[-len(steps) :]
-    neck["in_channels"], neck["out_channels"] = tuple(channels), (*channels, *extra)
-    strides = [info.stride for info in features]
-    for step in steps:
-        strides.append(strides[-1] * step)
-    return Levels(tuple(map(FeatureInfo, [*channels, *extra], strides)), len(features))
+                _fill_node(node, levels, num_classes, sizes, dense=node in as_list(part))
+    if "panoptic_head" in cfg:  # of what it can give, objects are wanted
+        cfg["test_cfg"] = {**(cfg.get("test_cfg") or {}), "panoptic_on": False, "instance_on": True}
+    return levels
 
 
 def _fill_node(
@@ -292,6 +233,7 @@ def _fill_node(
             node["out_channels"] = one_width
     if dense and "strides" in names:
         node["strides"] = levels.strides
+    fill_mask_head(node, kind, levels, num_classes)
     if "regress_ranges" in names:
         node["regress_ranges"] = _regress_ranges(levels.strides)
     for key in ("anchor_generator", "prior_generator"):
@@ -324,17 +266,3 @@ def _regress_ranges(strides: Sequence[int]) -> list[tuple[float, float]]:
     """Return the distances from centre to edge that each level learns, pixels (Tian et al., 2019)."""
     bounds = [-1.0, *(8.0 * stride for stride in strides[:-1]), 1e8]
     return list(pairwise(bounds))
-
-
-def _limit(cfg: dict[str, Any], head: Mapping[str, Any]) -> None:
-    """Put the head's limits into ``test_cfg``, where the last stage reads them."""
-    test = cfg.setdefault("test_cfg", {})
-    last = test["rcnn"] if isinstance(test.get("rcnn"), dict) else test
-    if head.get("score_threshold") is not None:
-        last["score_thr"] = float(head["score_threshold"])
-    if head.get("max_objects") is not None or "max_per_img" not in last:
-        most = int(head.get("max_objects") or _ALL)
-        # A detector that asks with queries finds one object a query at most.
-        last["max_per_img"] = min(most, int(cfg.get("num_queries") or most))
-    if head.get("nms_iou") is not None and isinstance(last.get("nms"), dict):
-        last["nms"]["iou_threshold"] = float(head["nms_iou"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -123,6 +124,10 @@ class Classifier(BaseModel):
         return self.probabilities(self.scores(self.data_preprocessor.normalise(inputs, valid)))
 
 
+#: Arguments of mmpretrain's heads that nobody gives here.
+_GIVEN = ("in_channels", "num_classes", "init_cfg", "args", "kwargs")
+
+
 def build_label_head(
     cfg: Mapping[str, Any], *, features: Sequence[FeatureInfo], num_classes: int
 ) -> nn.Module:
@@ -134,7 +139,7 @@ def build_label_head(
       num_classes: K.
 
     Raises:
-      ConfigError: the head cannot be fed by one pooled map.
+      ConfigError: the head lacks arguments, or cannot be fed by one map.
     """
     name = str(cfg["type"])
     cls = get(MODELS, name)
@@ -147,13 +152,38 @@ def build_label_head(
             f"head.type: {name} takes no in_channels and num_classes, so it cannot be put on a pooled map; "
             "take one that does, such as mmpretrain.LinearClsHead, or head=linear"
         )
-    # Its own loss, unused here, is named without a prefix: after training that would mean geomm's.
-    with DefaultScope.overwrite_default_scope("mmpretrain"):
-        return _PooledHead(cls(in_channels=features[-1].channels, num_classes=num_classes, **options))
+    channels = features[-1].channels
+    try:
+        # Its own loss, unused here, is named without a prefix: after training that would mean geomm's.
+        with DefaultScope.overwrite_default_scope("mmpretrain"):
+            head = _PooledHead(cls(in_channels=channels, num_classes=num_classes, **options))
+        _try_head(head, channels, num_classes)
+    except (TypeError, ValueError, AssertionError, KeyError, IndexError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        own = [key for key in taken if key not in _GIVEN]
+        arguments = f"its own arguments, as +head.KEY=VALUE, are {', '.join(own)}; " if own else ""
+        raise ConfigError(
+            f"head.type: {name} cannot learn from one map of {channels} channels ({reason}); {arguments}"
+            "heads of several inputs or with distillation do not serve; mmpretrain.LinearClsHead does"
+        ) from error
+    return head
+
+
+def _try_head(head: nn.Module, channels: int, num_classes: int, count: int = 4) -> None:
+    """Run a copy of a head once as in training.
+
+    Raises:
+      ValueError: it returns something else than a score a class.
+    """
+    with torch.no_grad():
+        scores = copy.deepcopy(head).train()([torch.zeros(count, channels, 2, 2)])
+    shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    if shape != (count, num_classes):
+        raise ValueError(f"it returns {shape}, expected scores {(count, num_classes)}")
 
 
 class _PooledHead(nn.Module):
-    """One of mmpretrain's heads on the mean of the coarsest map, as its own necks would give it."""
+    """One of mmpretrain's heads on the coarsest map or its mean, as its own necks would give it."""
 
     def __init__(self, head: Any) -> None:
         super().__init__()
@@ -161,7 +191,11 @@ class _PooledHead(nn.Module):
         self.head = head
         # Vision transformers' heads take a pair: the maps, and the token that stands for all of them.
         self.token = type(head).__name__.startswith("VisionTransformer")
+        # That of class-specific residual attention (Zhu and Wu, 2021) pools itself.
+        self.pools = type(head).__name__.startswith("CSRA")
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        if self.pools:
+            return self.head((features[-1],))  # type: ignore[no-any-return]
         pooled = features[-1].mean((-2, -1))
         return self.head(([features[-1], pooled],) if self.token else (pooled,))  # type: ignore[no-any-return]

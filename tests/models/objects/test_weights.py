@@ -118,6 +118,20 @@ def test_other_classes_and_bands_keep_what_fits(published, caplog):
     torch.testing.assert_close(own, published[0].state_dict()["neck.detect1.conv1.conv.weight"])
 
 
+def test_tensors_that_are_too_many_to_name_are_counted(published, tmp_path, caplog):
+    state = dict(published[0].state_dict())
+    lost = [name for name in state if name.startswith("neck.detect1.") and name.endswith("weight")]
+    for name in lost:
+        del state[name]
+    path = tmp_path / "part.pth"
+    torch.save({"state_dict": state}, path)
+    parts = config(f"head.checkpoint={path}")
+    with caplog.at_level(logging.WARNING, logger="geomm"):
+        Detector(backbone=parts["backbone"], head=parts["head"], spec=spec_of_coco())
+    said = caplog.text.partition("from chance: ")[2].strip()
+    assert said.endswith(f" and {len(lost) - 6} more") and said.count("neck.detect1.") == 6
+
+
 def test_a_missing_file_is_named():
     parts = config()
     head = {**parts["head"], "checkpoint": "no/such/yolov3.pth"}

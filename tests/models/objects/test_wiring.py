@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from geomm.errors import ConfigError
+from geomm.errors import ConfigError, DependencyError
 from geomm.models.objects.anchors import fill_anchors, object_range
 from geomm.models.objects.pyramid import Pyramid
 from geomm.models.objects.wiring import build_detector, fill
 from geomm.models.wiring import FeatureInfo
 from tests.models.objects.test_detector import SIZE, check_objects, make_detector, make_objects, total
 
+_FEW = "{num_queries: 7, transformer_decoder: {num_layers: 1}}"
 #: mmdet's detectors by their own type: name, config, and what makes it light.
 OTHERS = {
     "mmdet.FCOS": (
@@ -33,7 +34,55 @@ OTHERS = {
     ),
     "mmdet.RTMDet": ("rtmdet/rtmdet_tiny_8xb32-300e_coco", ["++head.neck={out_channels: 32}"]),
     "mmdet.ATSS": ("atss/atss_r50_fpn_1x_coco", ["++head.neck={out_channels: 32}"]),
+    "mmdet.YOLOF": (
+        "yolof/yolof_r50-c5_8xb8-1x_coco",
+        ["++head.neck={out_channels: 32, block_mid_channels: 16}"],
+    ),
+    "mmdet.CenterNet": (
+        "centernet/centernet_r18_8xb16-crop512-140e_coco",
+        ["++head.neck={num_deconv_filters: [32, 32, 32]}", "++head.bbox_head={feat_channels: 32}"],
+    ),
+    "mmdet.SparseRCNN": (
+        "sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco",
+        ["+head.rpn_head={num_proposals: 7}"],
+    ),
+    "mmdet.DINO": (
+        "dino/dino-4scale_r50_8xb2-12e_coco",
+        ["+head.encoder={num_layers: 1}", "+head.decoder={num_layers: 1}"],
+    ),
 }
+#: Those that find outlines.
+OUTLINING = {
+    "mmdet.QueryInst": (
+        "queryinst/queryinst_r50_fpn_1x_coco",
+        ["+head.rpn_head={num_proposals: 7}"],
+    ),
+    "mmdet.RTMDet": ("rtmdet/rtmdet-ins_tiny_8xb32-300e_coco", ["++head.neck={out_channels: 32}"]),
+    "mmdet.SOLO": (
+        "solo/solo_r50_fpn_1x_coco",
+        ["++head.neck={out_channels: 32}", "+head.mask_head={stacked_convs: 1, feat_channels: 32}"],
+    ),
+    "mmdet.SOLOv2": (
+        "solov2/solov2_r50_fpn_1x_coco",
+        ["++head.neck={out_channels: 32}", "+head.mask_head={stacked_convs: 1, feat_channels: 32}"],
+    ),
+    "mmdet.Mask2Former": ("mask2former/mask2former_r50_8xb2-lsj-50e_coco", [f"+head.panoptic_head={_FEW}"]),
+    "mmdet.MaskFormer": ("maskformer/maskformer_r50_ms-16xb1-75e_coco", [f"+head.panoptic_head={_FEW}"]),
+}
+
+
+@pytest.mark.parametrize("kind", OUTLINING)
+def test_mmdets_detectors_of_outlines_work_by_their_own_type(kind):
+    name, light = OUTLINING[kind]
+    more = [f"head.type={kind}", f"head.config={name}", "head.score_threshold=0", *light]
+    detector = make_detector("mmdet", bands=4, more=more)
+    truth = [make_objects(3, masks=True), make_objects(0, masks=True)]
+    loss = total(detector(torch.randn(2, 4, *SIZE), objects=truth, mode="loss"), detector)
+    loss.backward()
+    assert torch.isfinite(loss)
+    detector.eval()
+    (found,) = detector.detect(torch.randn(1, 4, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
+    check_objects(found, SIZE, True)
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -49,6 +98,12 @@ def test_mmdets_other_detectors_work_by_their_own_type(kind):
     detector.detector.test_cfg["score_thr"] = 0.0
     (found,) = detector.detect(torch.randn(1, 4, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
     check_objects(found, SIZE, False)
+
+
+def test_a_detector_that_needs_a_missing_operator_is_refused_when_it_is_built():
+    name = "guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco"
+    with pytest.raises(DependencyError, match=r"mmdet\.RetinaNet needs mmcv's .* 'masked_im2col_forward'"):
+        make_detector("mmdet", more=["head.type=mmdet.RetinaNet", f"head.config={name}"])
 
 
 def test_an_unknown_config_names_the_nearest():

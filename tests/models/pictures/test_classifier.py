@@ -16,6 +16,8 @@ HEADS = {
     "mmpretrain": {"type": "mmpretrain.LinearClsHead"},
     "stacked": {"type": "mmpretrain.StackedLinearClsHead", "mid_channels": [16]},
     "token": {"type": "mmpretrain.VisionTransformerClsHead"},
+    "attention": {"type": "mmpretrain.CSRAClsHead", "num_heads": 2, "lam": 0.1},
+    "without distillation": {"type": "mmpretrain.LeViTClsHead", "distillation": False},
 }
 TINY = {"type": "TimmBackbone", "name": "resnet10t"}
 
@@ -95,6 +97,27 @@ def test_it_learns_to_tell_bright_from_dark():
 def test_a_head_that_takes_no_map_is_refused():
     with pytest.raises(ConfigError, match="takes no in_channels"):
         Classifier(backbone=TINY, head={"type": "mmpretrain.ClsHead"}, loss=None, spec=spec_of())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ConformerHead", "heads of several inputs or with distillation do not serve"),
+        ("CSRAClsHead", r"'num_heads' and 'lam'\); its own arguments, .* are num_heads, lam"),
+        ("LeViTClsHead", r"distillation mode\.\); its own arguments, .* distillation"),
+        ("DeiTClsHead", "heads of several inputs or with distillation do not serve"),
+    ],
+)
+def test_a_head_that_cannot_learn_from_one_map_is_refused_when_it_is_built(name, said):
+    head = {"type": f"mmpretrain.{name}"}
+    with pytest.raises(ConfigError, match=rf"mmpretrain\.{name} cannot learn from one map.*{said}"):
+        Classifier(backbone=TINY, head=head, loss=None, spec=spec_of())
+
+
+def test_trying_a_head_leaves_its_statistics_alone():
+    head = {"type": "mmpretrain.LeViTClsHead", "distillation": False}
+    model = Classifier(backbone=TINY, head=head, loss=None, spec=spec_of())
+    assert model.head.head.head.bn.num_batches_tracked == 0
 
 
 def test_a_pool_that_there_is_not():
