@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from geomm.errors import ConfigError
-from geomm.models.frameworks import FRAMEWORKS
 
 _FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _LOCK = threading.RLock()
@@ -53,6 +52,8 @@ def registered_alone() -> Iterator[None]:
 
 
 def _is_of_a_framework(file: Path) -> bool:
+    from geomm.models.frameworks import FRAMEWORKS
+
     loaded = [sys.modules[name] for name in FRAMEWORKS if name in sys.modules]
     return any(Path(str(module.__file__)).resolve().parent in file.resolve().parents for module in loaded)
 
