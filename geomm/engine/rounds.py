@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from geomm.engine.run_folder import read_earlier
 from geomm.errors import ConfigError, Problem
-from geomm.io.json_text import parse_metrics
 
 _LOG = logging.getLogger("geomm")
 #: From a run's config and folder to its metrics.
@@ -74,15 +74,15 @@ def run_rounds(config: Mapping[str, Any], folder: Path, run: RunOnce) -> dict[st
 
 
 def _metrics(config: Mapping[str, Any], folder: Path, item: Round, run: RunOnce) -> Mapping[str, Any]:
-    """Run a round, unless a resumed run finds that it is done."""
-    done = folder / "metrics.json"
-    if config["resume"] and done.is_file():
-        return parse_metrics(done.read_text(encoding="utf-8"))
+    """Run a round, unless a resumed run finds that it is done as this config would have it."""
     changed = copy.deepcopy(dict(config))
     changed["work_dir"] = str(folder)
     changed["dataset"]["fold"] = item.fold
     changed["dataset"]["split"] = {**(changed["dataset"].get("split") or {}), "by": item.way, "beside": None}
     changed["dataset"]["folds"] = config["dataset"]["folds"] if item.fold is not None else None
+    earlier = read_earlier(folder, changed) if config["resume"] else None
+    if earlier is not None and earlier.metrics is not None and not earlier.changed:
+        return earlier.metrics
     return run(changed, folder)
 
 

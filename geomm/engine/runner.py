@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -100,11 +101,33 @@ class TrainingRunner(Runner):
             self.optim_wrapper.state_dict()  # type: ignore[attr-defined]
 
     def resume(self, filename: str, *args: Any, **options: Any) -> None:
-        """Go on from a checkpoint; of one that will be divided no GPU holds the whole."""
+        """Go on from a checkpoint at the rate that the config's own course has there.
+
+        So a longer course than the checkpoint's, or another one, counts. Of a model that will be divided
+        no GPU holds the whole.
+        """
+        groups = self.optim_wrapper.param_groups  # type: ignore[attr-defined]
+        fresh = [{key: value for key, value in group.items() if key != "params"} for group in groups]
+        options = {**options, "resume_param_scheduler": False}
         said = io.StringIO()
         with redirect_stdout(said):  # mmengine prints how it reads a file; that is for its log
             super().resume(filename, *args, **{**options, **({"map_location": "cpu"} if self.shard else {})})
         self.logger.info(said.getvalue().strip())
+        self._run_through_course(fresh)
+
+    def _run_through_course(self, fresh: Sequence[dict[str, Any]]) -> None:
+        """Bring rate and momentum from their beginning to the epoch that comes next."""
+        groups = self.optim_wrapper.param_groups  # type: ignore[attr-defined]
+        schedulers: Any = self.param_schedulers
+        for group, begun in zip(groups, fresh, strict=True):
+            group.update(begun)
+        done = min(self.epoch, self.max_epochs) * len(self.train_dataloader)
+        with warnings.catch_warnings():
+            # No step of the optimizer comes before these, as mmengine would have it.
+            warnings.filterwarnings("ignore", message="Detected call of `scheduler.step")
+            for _ in range(done):
+                for scheduler in schedulers:
+                    scheduler.step()
 
     def train_interruptibly(self) -> bool:
         """Train; return whether Ctrl-C ended it. A checkpoint is left either way.

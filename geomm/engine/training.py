@@ -21,7 +21,7 @@ from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import beside_text, run_rounds, scores_text
-from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT, forget_run, write_config
+from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT, forget_run, read_earlier, write_config
 from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
@@ -98,8 +98,12 @@ def begin(folder: Path, config: dict[str, Any], model: Any) -> None:
             return
         if not (config["resume"] and (folder / LAST).is_file()):
             forget_run(folder)
-        elif not isinstance(model, FittedAtOnce):
-            check_same_model(model, folder / LAST)
+        else:
+            if not isinstance(model, FittedAtOnce):
+                check_same_model(model, folder / LAST)
+            earlier = read_earlier(folder, config)
+            if earlier is not None and earlier.changed:  # more epochs, say: this run has no result yet
+                (folder / METRICS_FILE).unlink(missing_ok=True)
         write_config(folder, config)
 
     in_turns(settle)

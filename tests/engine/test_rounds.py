@@ -1,8 +1,11 @@
 """Rounds beside a run: which there are, their mean and spread, and that a resumed run keeps those done."""
 
+import json
+
 import pytest
 
 from geomm.engine.rounds import beside_text, plan_rounds, run_rounds, scores_text, spread_text
+from geomm.engine.run_folder import write_config
 from geomm.errors import ConfigError
 
 
@@ -47,17 +50,29 @@ def test_the_errors_of_two_splits_stand_side_by_side():
     assert scores_text({"F1": 0.99997, "threshold": 0.99997}) == "F1 1.0000, threshold 0.99997"
 
 
-def test_a_resumed_run_keeps_the_rounds_that_are_done(tmp_path):
-    (tmp_path / "fold_1").mkdir()
-    (tmp_path / "fold_1" / "metrics.json").write_text('{"val": {"RMSE": 5}}')
+def test_a_resumed_run_keeps_the_rounds_that_are_done_as_it_would_have_them(tmp_path):
     ran = []
 
     def run(changed, folder):
         ran.append(folder.name)
-        return {"val": {"RMSE": 3.0}}
+        write_config(folder, changed)
+        found = {"val": {"RMSE": 3.0}, "monitor": {"name": "RMSE", "value": 3.0}}
+        (folder / "metrics.json").write_text(json.dumps(found))
+        (folder / "model.dlpk").touch()
+        return found
 
-    wanted = {**config(folds=2, split={"by": "time"}), "resume": True}
+    wanted = {**config(folds=2, split={"by": "time"}), "resume": True, "schedule": {"epochs": 2}}
+    for name in ("fold_1", "fold_2"):
+        (tmp_path / name).mkdir()
+    assert run_rounds(wanted, tmp_path, run)["folds"]["mean"] == {"RMSE": 3.0} and ran == ["fold_1", "fold_2"]
+    ran.clear()
+    (tmp_path / "fold_2" / "metrics.json").unlink()
+    done = tmp_path / "fold_1" / "metrics.json"
+    done.write_text(done.read_text().replace("3.0", "5.0"))
     assert run_rounds(wanted, tmp_path, run)["folds"]["mean"] == {"RMSE": 4.0} and ran == ["fold_2"]
+    ran.clear()
+    run_rounds({**wanted, "schedule": {"epochs": 5}}, tmp_path, run)
+    assert ran == ["fold_1", "fold_2"]
 
 
 @pytest.mark.parametrize("dataset", [{"folds": 1}, {"split": {"by": "block", "beside": "block"}}])

@@ -70,6 +70,37 @@ def test_going_on_says_nothing_but_geomms_own_lines(tiny, tmp_path, capfd):
         assert (tmp_path / name).read_bytes() == content
 
 
+def rates(folder):
+    """Return the learning rate of every step."""
+    state = torch.load(folder / "last.pth", weights_only=False)
+    return state["message_hub"]["log_scalars"]["train/lr"].data[0]
+
+
+@pytest.mark.parametrize("batch_size", [4, 16])  # four steps an epoch, and so few that there is no cycle
+def test_a_run_that_is_made_longer_goes_on_at_the_longer_courses_rate(tiny, tmp_path, batch_size):
+    arguments = [*tiny, f"schedule.batch_size={batch_size}"]
+    geomm.train([*arguments, f"work_dir={tmp_path / 'whole'}", "schedule.epochs=5"])
+    for epochs in (2, 5):
+        longer = [f"work_dir={tmp_path / 'longer'}", f"schedule.epochs={epochs}", "resume=true"]
+        geomm.train([*arguments, *longer])
+    steps = 3 * 16 // batch_size
+    whole, longer = rates(tmp_path / "whole"), rates(tmp_path / "longer")
+    assert len(whole) == len(longer) and longer[-steps:] == pytest.approx(whole[-steps:], rel=1e-9)
+
+
+def test_metrics_of_a_shorter_run_are_not_those_of_a_longer_one(tmp_path):
+    """Where the longer one is interrupted, that is, before it has its own."""
+    config = {"resume": True, "head": {"type": "A"}, "schedule": {"epochs": 2}}
+    torch.save({"state_dict": {}}, tmp_path / "last.pth")
+    begin(tmp_path, config, torch.nn.Identity())
+    for changed in (config, {**config, "schedule": {"epochs": 5}}):
+        for name in ("metrics.json", "model.dlpk"):
+            (tmp_path / name).touch()
+        begin(tmp_path, changed, torch.nn.Identity())
+        assert (tmp_path / "metrics.json").exists() is (changed == config)
+        assert (tmp_path / "model.dlpk").exists() and read_earlier(tmp_path, changed).changed == ()
+
+
 @pytest.mark.parametrize(("resume", "checkpoint"), [(False, True), (True, True), (True, False)])
 def test_results_of_an_earlier_run_go_when_another_begins(tmp_path, resume, checkpoint):
     """So that none of them is taken for the new run's, even where it ends before its first epoch."""

@@ -21,7 +21,7 @@ class ExternalDetector(ObjectModel):
     """A network registered by ``geomm.extend``, from raw pixels to objects.
 
     Args:
-      head: its config; ``score_threshold`` and ``max_objects`` hold for any.
+      head: its config.
       spec: what the data is: bands, statistics, classes.
 
     Attributes:
@@ -35,7 +35,6 @@ class ExternalDetector(ObjectModel):
         self.network = build_external(head, spec)
         self.masked = type(self.network).extends.task == "instance_segmentation"
         self.least_px = self.multiple_px = int(getattr(self.network, "multiple_px", 32))
-        self.score_threshold = float(head.get("score_threshold") or 0.0)
         self.fixed_tiles = bool(getattr(self.network, "fixed_tiles", False))
         self.num_classes = spec.num_classes
 
@@ -84,12 +83,11 @@ class ExternalDetector(ObjectModel):
         if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < self.num_classes):
             span = f"{int(labels.min())} to {int(labels.max())}"
             raise self._wrong(f"labels {span}, expected 0 to {self.num_classes - 1}: there is no background")
-        sure = scores >= self.score_threshold
-        masks = item["masks"][sure] if self.masked else None
+        masks = item["masks"] if self.masked else None
         if masks is not None:
             masks = masks[:, 0] if masks.ndim == 4 else masks
             masks = masks if masks.dtype == torch.bool else masks >= 0.5
-        return Found(boxes[sure], labels[sure], scores[sure], masks)
+        return Found(boxes, labels, scores, masks)
 
     def _wrong(self, found: str) -> GeommError:
         return GeommError(f"head {type(self.network).__name__}: forward returned {found}")

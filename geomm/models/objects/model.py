@@ -40,7 +40,7 @@ class ObjectModel(BaseModel):
 
     Args:
       spec: what the data is: bands, statistics, classes, sizes of objects.
-      head: config of the head; ``max_objects`` a window count here.
+      head: config of the head; ``score_threshold`` and ``max_objects`` a window hold for any.
 
     Attributes:
       masked: whether its objects have masks.
@@ -56,6 +56,7 @@ class ObjectModel(BaseModel):
     def __init__(self, *, spec: RasterSpec, head: Mapping[str, Any]) -> None:
         super().__init__(data_preprocessor=RasterPreprocessor(spec))
         self.max_objects = int(head.get("max_objects") or 0) or None
+        self.score_threshold = float(head.get("score_threshold") or 0.0)
         # Among the weights, so that it travels with them; nan where nothing was judged. In float64: scores
         # may lie closer together than a rounded threshold could tell.
         self.register_buffer("kept_threshold", torch.tensor(float("nan"), dtype=torch.float64))
@@ -130,6 +131,8 @@ class ObjectModel(BaseModel):
         height, width = shape
         scores = found.scores.float()
         order = scores.argsort(descending=True, stable=True)[: self.max_objects]
+        # Detectors that ask with queries keep all of them, whatever ``test_cfg`` says.
+        order = order[scores[order] >= self.score_threshold]
         boxes = found.boxes[order].float()
         boxes[:, 0::2] = boxes[:, 0::2].clamp(0, width)
         boxes[:, 1::2] = boxes[:, 1::2].clamp(0, height)
@@ -154,8 +157,8 @@ class ObjectModel(BaseModel):
           valid: (B, H, W) bool.
 
         Returns:
-          Objects on the CPU, boxes in pixels of the window; at most ``head.max_objects`` a window, above
-          ``head.score_threshold``.
+          Objects on the CPU, boxes in pixels of the window; at most ``head.max_objects`` a window, with
+          scores of ``head.score_threshold`` or more.
         """
         return self.find(self.data_preprocessor.normalise(inputs, valid))
 

@@ -88,16 +88,26 @@ def test_mmdets_detectors_of_outlines_work_by_their_own_type(kind):
 @pytest.mark.parametrize("kind", OTHERS)
 def test_mmdets_other_detectors_work_by_their_own_type(kind):
     name, light = OTHERS[kind]
-    detector = make_detector("mmdet", bands=4, more=[f"head.type={kind}", f"head.config={name}", *light])
+    more = [f"head.type={kind}", f"head.config={name}", "head.score_threshold=0", *light]
+    detector = make_detector("mmdet", bands=4, more=more)
     loss = total(
         detector(torch.randn(2, 4, *SIZE), objects=[make_objects(3), make_objects(0)], mode="loss"), detector
     )
     loss.backward()
     assert torch.isfinite(loss)
     detector.eval()
-    detector.detector.test_cfg["score_thr"] = 0.0
     (found,) = detector.detect(torch.randn(1, 4, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
     check_objects(found, SIZE, False)
+
+
+@pytest.mark.parametrize("kind", ["mmdet.DETR", "mmdet.SparseRCNN", "mmdet.CenterNet"])
+@pytest.mark.parametrize("threshold", [0, 0.999])
+def test_the_score_threshold_holds_where_the_detector_itself_has_none(kind, threshold):
+    name, light = OTHERS[kind]
+    more = [f"head.type={kind}", f"head.config={name}", f"head.score_threshold={threshold}", *light]
+    detector = make_detector("mmdet", bands=4, more=more).eval()
+    (found,) = detector.detect(torch.randn(1, 4, *SIZE), torch.ones(1, *SIZE, dtype=torch.bool))
+    assert bool(len(found)) is (threshold == 0)
 
 
 def test_a_detector_that_needs_a_missing_operator_is_refused_when_it_is_built():
