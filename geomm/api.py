@@ -148,7 +148,7 @@ def available(group: str, *, task: str | None = None) -> list[str]:
       task: only the heads or datasets that serve this task.
     """
     from geomm.config.compose import config_dir
-    from geomm.config.rules import fitting_options
+    from geomm.config.fitting import fitting_options
     from geomm.plugins import installed_plugins, load_plugins
     from geomm.registry import GROUPS
 

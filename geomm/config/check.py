@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geomm.config.compose import compose, hydra_session, plugin_config_dirs
 from geomm.config.detected import Detected, detected_dataset, is_auto
-from geomm.config.rules import rule_problems
+from geomm.config.problems import rule_problems
 from geomm.errors import Problem, did_you_mean
 
 #: Launchers and sweepers that need more than geomm itself: the module, and the extra that brings it.

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from geomm.config.rules import task_name
+from geomm.config.fitting import task_name
 from geomm.errors import DataError, Problem
 from geomm.io.detect import Found, Use, detect
 

@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from geomm.config.compose import compose, config_dir, hydra_session
-from geomm.config.rules import rule_problems, task_name
+from geomm.config.fitting import task_name
+from geomm.config.problems import rule_problems
 from geomm.errors import ConfigError, GeommError, Problem, did_you_mean
 
 

@@ -158,7 +158,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _task(path: Path, config: Mapping[str, Any]) -> str:
-    from geomm.config.rules import task_name
+    from geomm.config.fitting import task_name
 
     metrics = read_metrics(path) or {}
     return str(metrics.get("task") or task_name(config) or "unknown")

@@ -11,7 +11,8 @@ from geomm.cli import train
 from geomm.config import compose
 from geomm.config.check import check
 from geomm.config.compose import hydra_session
-from geomm.config.rules import RULES, rule_problems
+from geomm.config.problems import rule_problems
+from geomm.config.rules import RULES
 
 GIVEN = ["dataset.images=pyproject.toml", "dataset.labels=pyproject.toml"]
 

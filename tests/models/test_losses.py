@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from geomm.config.rules import fitting_options
+from geomm.config.fitting import fitting_options
 from geomm.errors import ConfigError
 from geomm.models.losses import (
     CrossEntropyLoss,

@@ -25,7 +25,7 @@ import geomm
 from geomm.config import compose, resolve
 from geomm.config.compose import hydra_session
 from geomm.datasets.sampling import EpochSampler
-from geomm.engine.runner import optim_wrapper, param_scheduler
+from geomm.engine.optimization import optim_wrapper, param_scheduler
 from geomm.metrics.detection import DetectionMetric
 from geomm.models.frameworks import load_framework
 from geomm.models.objects.wiring import published_folder

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from geomm.config.rules import fitting_options
+from geomm.config.fitting import fitting_options
 from geomm.structures import IGNORE_INDEX
 from tests.models.common import heads_of, make_batch, make_segmentor, unlabelled
 

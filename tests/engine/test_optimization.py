@@ -1,11 +1,11 @@
-"""The one cycle of learning rate and momentum."""
+"""The course of learning rate and momentum, the optimizer's step, and its precision."""
 
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, build_from_cfg
 
-from geomm.engine import runner
+from geomm.engine.optimization import CpuAmpOptimWrapper, optim_wrapper, param_scheduler
 
 SCHEDULE = {
     "policy": "one_cycle",
@@ -23,10 +23,10 @@ RUNTIME = {"amp": False, "shard": False}
 def course(schedule, steps_an_epoch, steps):
     """Return (learning rate, first beta) of every step that mmengine's schedulers give."""
     model = torch.nn.Linear(2, 2)
-    wrapper = build_optim_wrapper(model, runner.optim_wrapper(schedule, RUNTIME, torch.device("cpu")))
+    wrapper = build_optim_wrapper(model, optim_wrapper(schedule, RUNTIME, torch.device("cpu")))
     schedulers = [
         build_from_cfg(one, PARAM_SCHEDULERS, {"optimizer": wrapper})
-        for one in runner.param_scheduler(schedule, steps_an_epoch)
+        for one in param_scheduler(schedule, steps_an_epoch)
     ]
     seen = []
     for _ in range(steps):
@@ -73,7 +73,7 @@ def test_an_optimizer_without_betas_has_a_cycle_of_the_rate_alone():
 def test_adam_steps_in_one_pass_unless_the_user_says_otherwise():
     def options(runtime=RUNTIME, **optimizer):
         chosen = {**SCHEDULE, "optimizer": {"type": "AdamW", **optimizer}}
-        return runner.optim_wrapper(chosen, runtime, torch.device("cpu"))["optimizer"]
+        return optim_wrapper(chosen, runtime, torch.device("cpu"))["optimizer"]
 
     assert options()["fused"] is True and options(fused=False)["fused"] is False
     assert "fused" not in options(type="SGD") and "fused" not in options({**RUNTIME, "shard": True})
@@ -85,9 +85,31 @@ def test_one_pass_learns_what_many_do():
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 2)
         chosen = {**SCHEDULE, "optimizer": {**SCHEDULE["optimizer"], "fused": fused}}
-        options = runner.optim_wrapper(chosen, RUNTIME, torch.device("cpu"))
+        options = optim_wrapper(chosen, RUNTIME, torch.device("cpu"))
         wrapper = build_optim_wrapper(model, options)
         for _ in range(20):
             wrapper.update_params(model(torch.ones(4, 3)).square().mean())
         ends.append(model.weight.detach())
     assert torch.allclose(*ends, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("amp", "dtype"), [("bf16", torch.bfloat16), ("auto", torch.float32), (False, torch.float32)]
+)
+def test_a_cpu_computes_in_bfloat16_when_asked(amp, dtype):
+    model = torch.nn.Linear(4, 2)
+    before = model.weight.detach().clone()
+    wrapper = build_optim_wrapper(model, optim_wrapper(SCHEDULE, {"amp": amp}, torch.device("cpu")))
+    assert isinstance(wrapper, CpuAmpOptimWrapper) == (amp == "bf16")
+    with wrapper.optim_context(model):
+        out = model(torch.ones(3, 4))
+    wrapper.update_params(out.float().square().mean())
+    assert out.dtype == dtype
+    assert model.weight.dtype == torch.float32 and not torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_cpu_that_emulates_bfloat16_says_so(has, monkeypatch, caplog):
+    monkeypatch.setattr("geomm.engine.optimization.computes_in_bf16", lambda device: has)
+    optim_wrapper(SCHEDULE, {"amp": "bf16"}, torch.device("cpu"))
+    assert ("many times slower than runtime.amp=false" in caplog.text) != has
