@@ -5,9 +5,11 @@ import functools
 
 import torch
 import yaml
+from torch import nn
 
 from geomm.config.compose import compose, config_dir, hydra_session, resolve
 from geomm.models.maps.segmentor import Segmentor
+from geomm.models.wiring import FeatureInfo
 from geomm.structures import IGNORE_INDEX, BandStatistics, RasterSpec, make_classes
 
 
@@ -67,3 +69,15 @@ def make_batch(bands=3, count=2, height=64, width=64, classes=3, seed=0):
 
 def unlabelled(mask):
     return torch.full_like(mask, IGNORE_INDEX)
+
+
+class Unpadded(nn.Module):
+    """A map of as many cells as are asked for, each holding its own column."""
+
+    def __init__(self, height, width):
+        super().__init__()
+        self.features, self.size = (FeatureInfo(1, 8),), (height, width)
+
+    def forward(self, inputs):
+        height, width = self.size
+        return (torch.arange(float(width)).expand(1, 1, height, width),)

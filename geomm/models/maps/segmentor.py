@@ -12,9 +12,9 @@ from torch import Tensor
 
 from geomm.models.external import check_scores, has_own_loss, named_losses
 from geomm.models.losses import WeightedLosses, build_losses
-from geomm.models.padding import pad_to, sizes_of
+from geomm.models.padding import maps_on_grid, pad_to, sizes_of
 from geomm.models.preprocessor import RasterPreprocessor
-from geomm.models.wiring import build_parts
+from geomm.models.wiring import PixelsAlone, build_parts
 from geomm.registry import MODELS
 from geomm.structures import IGNORE_INDEX, RasterSpec
 
@@ -85,8 +85,9 @@ class Segmentor(BaseModel):
         """Return logits (B, K, H, W) of normalised pixels, for any H and W from 1."""
         height, width = inputs.shape[-2:]
         padded = pad_to(inputs, self.least_px, self.multiple_px)
-        features = self.backbone(padded)
-        scores = check_scores(self.head(features), (None, self.num_classes, None, None), self.head)
+        below = self.backbone
+        maps = padded if isinstance(below, PixelsAlone) else maps_on_grid(below, padded)
+        scores = check_scores(self.head(maps), (None, self.num_classes, None, None), self.head)
         if scores.shape[-2:] != padded.shape[-2:]:
             scores = F.interpolate(scores, padded.shape[-2:], mode="bilinear", align_corners=False)
         return scores[..., :height, :width]

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geomm.models.padding import maps_on_grid
 from geomm.models.wiring import FeatureInfo
 
 
@@ -16,9 +17,7 @@ class Pyramid(nn.Module):
     """A backbone whose maps are chosen, and resampled where it has none, to given strides.
 
     Of several maps of one stride the deepest counts. A stride that the backbone lacks is made from the
-    nearest map: enlarged by bilinear interpolation, or shrunk by the largest of its neighbours. A map that is
-    smaller than its stride says, as after convolutions without padding, covers the middle of the input: its
-    outermost cells are repeated around it, so that each cell lies where it looks.
+    nearest map: enlarged by bilinear interpolation, or shrunk by the largest of its neighbours.
 
     Args:
       backbone: declares ``features``, fine to coarse.
@@ -55,16 +54,11 @@ class Pyramid(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return a (B, C_i, H / s_i, W / s_i) map a stride from (B, C, H, W)."""
-        maps = self.backbone(inputs)
+        maps = maps_on_grid(self.backbone, inputs)
         height, width = inputs.shape[-2:]
-        own = self.backbone.features
-        placed = {
-            index: _place(maps[index], height // own[index].stride, width // own[index].stride)
-            for index in self.chosen
-        }
         goals = [(height // info.stride, width // info.stride) for info in self.features]
         return tuple(
-            placed[index] if natural else _resample(placed[index], *goal)
+            maps[index] if natural else _resample(maps[index], *goal)
             for index, goal, natural in zip(self.chosen, goals, self.natural, strict=True)
         )
 
@@ -74,16 +68,6 @@ def _nearest(own: Sequence[FeatureInfo], stride: int) -> int:
     return min(
         range(len(own)), key=lambda index: (round(abs(math.log2(own[index].stride / stride)), 6), -index)
     )
-
-
-def _place(maps: Tensor, height: int, width: int) -> Tensor:
-    """Repeat or cut the outermost cells evenly on all sides to a size; an odd one at the right and bottom."""
-    down, right = height - maps.shape[-2], width - maps.shape[-1]
-    if down > 0 or right > 0:
-        sides = [size for lack in (max(right, 0), max(down, 0)) for size in (lack // 2, lack - lack // 2)]
-        maps = F.pad(maps, sides, mode="replicate")
-    top, left = max(-down, 0) // 2, max(-right, 0) // 2
-    return maps[..., top : top + height, left : left + width]
 
 
 def _resample(maps: Tensor, height: int, width: int) -> Tensor:

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from geomm.models.objects.pyramid import Pyramid
-from geomm.models.wiring import FeatureInfo, build_backbone
-from tests.models.common import composed, group
+from geomm.models.wiring import build_backbone
+from tests.models.common import Unpadded, composed, group
 
 QUICK = ("inception_v3", "mobilenetv3_large", "regnety_004", "resnet18")
 
@@ -42,34 +41,6 @@ def test_the_cells_of_every_backbone_lie_where_they_look(name):
         assert looks_at(maps, inputs, cell) / info.stride == pytest.approx(cell + 0.25, abs=0.6)
 
 
-class _Unpadded(nn.Module):
-    """A map of as many cells as are asked for, each holding its own column."""
-
-    def __init__(self, height, width):
-        super().__init__()
-        self.features, self.size = (FeatureInfo(1, 8),), (height, width)
-
-    def forward(self, inputs):
-        height, width = self.size
-        return (torch.arange(float(width)).expand(1, 1, height, width),)
-
-
-@pytest.mark.parametrize(
-    ("width", "columns"),
-    [
-        (8, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (6, [0, 0, 1, 2, 3, 4, 5, 5]),
-        (5, [0, 0, 1, 2, 3, 4, 4, 4]),
-        (9, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (10, [1, 2, 3, 4, 5, 6, 7, 8]),
-    ],
-)
-def test_a_map_of_another_size_than_its_stride_says_lies_in_the_middle(width, columns):
-    (maps,) = Pyramid(_Unpadded(9, width), (8,))(torch.zeros(1, 1, 64, 64))
-    assert maps.shape == (1, 1, 8, 8)
-    assert maps[0, 0, 0].tolist() == columns
-
-
 def test_a_missing_stride_is_made_from_a_map_in_its_place():
-    (maps,) = Pyramid(_Unpadded(6, 6), (16,))(torch.zeros(1, 1, 64, 64))
+    (maps,) = Pyramid(Unpadded(6, 6), (16,))(torch.zeros(1, 1, 64, 64))
     assert maps[0, 0, 0].tolist() == [0, 2, 4, 5]
