@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
+from geomm.io.clipping import clip_outlines
 from geomm.structures import PixelWindow
 
 _LOG = logging.getLogger("geomm")
@@ -161,7 +162,7 @@ class ObjectLabels:
         if not cut.any():
             return kept
         outlines = kept.geometries.copy()
-        outlines[cut] = shapely.intersection(outlines[cut], shapely.box(0, 0, width, height))
+        outlines[cut] = clip_outlines(outlines[cut], shapely.box(0, 0, width, height))
         clipped = replace(kept, geometries=outlines)
         return clipped[clipped.areas > 0]
 

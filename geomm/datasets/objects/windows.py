@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.maps.labels import SceneLabels
 from geomm.datasets.maps.windows import Change, RandomWindows, Scene
+from geomm.io.clipping import clip_outlines
 from geomm.io.object_labels import ObjectLabels
 from geomm.structures import IGNORE_INDEX, NO_CLASS, Objects, PixelWindow, RasterSample
 from geomm.transforms.compose import Compose
@@ -70,9 +71,9 @@ def shown_in(labels: ObjectLabels, window: PixelWindow) -> tuple[ObjectLabels, N
 
     near = labels[labels.inside(window)]
     right, bottom = window.col + window.width, window.row + window.height
-    seen = shapely.intersection(near.geometries, shapely.box(window.col, window.row, right, bottom))
+    seen = clip_outlines(near.geometries, shapely.box(window.col, window.row, right, bottom))
     kept = np.flatnonzero(shapely.area(seen) > 0) if len(near) else np.zeros(0, np.intp)
-    return near[kept], np.asarray(seen, object)[kept]
+    return near[kept], seen[kept]
 
 
 def _rasterise(geometries: NDArray[np.object_], window: PixelWindow) -> NDArray[np.bool_]:

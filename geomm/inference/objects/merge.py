@@ -25,6 +25,7 @@ from geomm.inference.objects.suppression import (
     shared_area,
     touching,
 )
+from geomm.io.clipping import clip_outlines
 
 #: Parts agree where both tiles look if they share this much of what either saw there.
 _AGREE = 0.5
@@ -167,7 +168,7 @@ def _shapes_agree(shapes: NDArray[np.object_], pairs: Pairs, zones: NDArray[np.f
     import shapely
 
     rectangles = shapely.box(*zones.T)
-    one, other = (shapely.intersection(shapes[side], rectangles) for side in (pairs.first, pairs.second))
+    one, other = (clip_outlines(shapes[side], rectangles) for side in (pairs.first, pairs.second))
     shared = shapely.area(shapely.intersection(one, other))
     union = shapely.area(one) + shapely.area(other) - shared
     return np.asarray((shared > 0) & (shared >= _AGREE * union))
