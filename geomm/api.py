@@ -119,7 +119,7 @@ def package(config: dict[str, Any]) -> str:
         checks = verify_package(config["model"])
         wrong = [check for check in checks if check.problem is not None]
         if wrong:
-            raise PackageError("\n".join(map(str, checks)))
+            raise PackageError("\n".join(map(str, wrong)))
         return "\n".join(map(str, checks)) + "\n"
     with log_to():
         options = {key: config[key] for key in ("format", "window_px", "batch_size", "tolerance")}
@@ -156,11 +156,16 @@ def available(group: str, *, task: str | None = None) -> list[str]:
     groups = sorted(path.name for path in config_dir().iterdir() if path.is_dir())
     if group not in groups:
         raise ConfigError(f"unknown group {group!r}; {did_you_mean(group, groups)}")
-    own = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
-    names = fitting_options(group, task) if task else own
     from hydra.core.config_store import ConfigStore
 
-    stored = ConfigStore.instance().repo.get(group, {}) if group in GROUPS else {}
+    repo = ConfigStore.instance().repo
+    tasks = {path.stem for path in (config_dir() / "task").glob("*.yaml")}
+    tasks |= {name.removesuffix(".yaml") for name in repo.get("task", {})}
+    if task is not None and task not in tasks:
+        raise ConfigError(f"unknown task {task!r}; {did_you_mean(task, tasks)}")
+    own = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+    names = fitting_options(group, task) if task else own
+    stored = repo.get(group, {}) if group in GROUPS else {}
     plugins = {name.removesuffix(".yaml"): entry.node for name, entry in stored.items()}
     fitting = (name for name, node in plugins.items() if not task or task in (node.get("tasks") or [task]))
     return sorted({*names, *fitting})

@@ -68,6 +68,6 @@ def did_you_mean(found: str, allowed: Iterable[str], *, limit: int = 12) -> str:
     near = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     if not names:
-        return f"{hint}none are available"
+        return f"{hint}there are none"
     rest = f", … ({len(names)} in all)" if len(names) > limit else ""
     return f"{hint}allowed: {', '.join(names[:limit])}{rest}"

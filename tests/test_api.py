@@ -16,12 +16,13 @@ def test_importing_geomm_is_light(root):
 def test_available_names_what_there_is():
     assert {"unet", "deeplabv3plus"} <= set(geomm.available("head", task="segmentation"))
     assert "resnet18" in geomm.available("backbone")
-    assert geomm.available("head", task="no_such_task") == []
 
 
 def test_an_unknown_group_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'head'"):
         geomm.available("heads")
+    with pytest.raises(ConfigError, match="unknown task 'detektion'; did you mean 'detection'"):
+        geomm.available("head", task="detektion")
 
 
 def test_mistakes_are_raised_as_one_error():

@@ -9,7 +9,7 @@ def test_the_nearest_name_is_suggested():
 
 def test_far_names_are_listed_only():
     assert did_you_mean("xyz", ["unet"]) == "allowed: unet"
-    assert did_you_mean("xyz", []) == "none are available"
+    assert did_you_mean("xyz", []) == "there are none"
 
 
 def test_long_lists_are_cut():

@@ -16,7 +16,7 @@ from geomm.config.fitting import fitting_options, task_name
 from geomm.config.processes import process_count
 from geomm.config.rules import PATHS, RULES, Choice
 from geomm.errors import DataError, Problem, did_you_mean
-from geomm.io.paths import is_connection
+from geomm.io.paths import file_in_the_way, is_connection
 
 
 def rule_problems(root: str, cfg: DictConfig) -> list[Problem]:
@@ -226,6 +226,17 @@ def _output_problems(cfg: DictConfig) -> list[Problem]:
     return [Problem("output", "a value is required and missing; give output=FOLDER")]
 
 
+def _folder_problems(cfg: DictConfig) -> list[Problem]:
+    """A file where the folder of a run or an export is to be."""
+    problems = []
+    for path in ("work_dir", "output"):
+        value = _select(cfg, path)[1]
+        file = file_in_the_way(Path(value)) if isinstance(value, str) else None
+        if file is not None:
+            problems.append(Problem(path, f"{str(file)!r} is a file; name a folder"))
+    return problems
+
+
 _OF_FEATURES = ("Labeled_Tiles", "MultiLabeled_Tiles", "Imagenet")
 #: What a dataset can be cut into, by its type.
 _FORMATS_OF = {
@@ -253,6 +264,7 @@ def _chip_format_problems(cfg: DictConfig) -> list[Problem]:
 
 _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
     "train": (
+        _folder_problems,
         _class_problems,
         _task_problems,
         _export_problems,
@@ -263,6 +275,6 @@ _CHECKS: dict[str, tuple[Callable[[DictConfig], list[Problem]], ...]] = {
         _shard_problems,
         _refit_problems,
     ),
-    "package": (_output_problems,),
+    "package": (_output_problems, _folder_problems),
     "export_chips": (_class_problems, _source_problems, _chip_format_problems),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from geomm.engine.run_folder import BEST, LAST
+from geomm.errors import ConfigError, Problem, did_you_mean
 from geomm.registry import HOOKS
 
 __all__ = ["BEST", "LAST", "STATE", "EpochCheckpointHook", "EpochSeedHook", "FreezeHook", "save_checkpoint"]
@@ -77,6 +79,7 @@ class EpochCheckpointHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         if not runner.geomm_training:
             return
+        self._check_measured(metrics or {})
         value = float((metrics or {}).get(self.monitor, math.nan))
         state = self.state(runner)
         score = state["score"]
@@ -92,6 +95,15 @@ class EpochCheckpointHook(Hook):
         if better:
             save_checkpoint(runner, BEST)
         save_checkpoint(runner, LAST)
+
+    def _check_measured(self, metrics: Mapping[str, float]) -> None:
+        """Raise a ConfigError at the first validation rather than let nothing be the best to the end."""
+        # Of a class that is not found there may be no figure yet, so only what is measured counts.
+        measured = {name.partition("/")[0] for name in metrics}
+        if self.monitor.partition("/")[0] not in measured:
+            raise ConfigError(
+                [Problem("task.monitor", f"found {self.monitor!r}; {did_you_mean(self.monitor, measured)}")]
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         # Epochs without validation are saved too; the loop counts this epoch as done right after.

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from geomm.errors import GeommError
 from geomm.io.json_text import parse_metrics
 
 CONFIG_FILE = "config.yaml"
@@ -70,6 +71,24 @@ def read_earlier(folder: Path, config: Mapping[str, Any]) -> Earlier | None:
         metrics if whole else None,
         (folder / LAST).is_file(),
     )
+
+
+def check_own(folder: Path) -> None:
+    """Raise a GeommError where a run's files would take the place of others that no run wrote."""
+    there = [name for name in (METRICS_FILE, PACKAGE_FILE, LAST, BEST) if (folder / name).exists()]
+    config = folder / CONFIG_FILE
+    if config.exists():
+        try:
+            known = yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            known = None
+        if isinstance(known, dict) and {"task", "schedule"} <= known.keys():
+            return
+        there.insert(0, CONFIG_FILE)
+    if there:
+        raise GeommError(
+            f"work_dir={folder}: {there[0]} there is of no run by geomm; give another folder for this run"
+        )
 
 
 def forget_run(folder: Path) -> None:

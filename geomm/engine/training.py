@@ -21,7 +21,16 @@ from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import beside_text, run_rounds, scores_text
-from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT, forget_run, read_earlier, write_config
+from geomm.engine.run_folder import (
+    LAST,
+    METRICS_FILE,
+    REFIT,
+    check_own,
+    forget_run,
+    read_earlier,
+    read_metrics,
+    write_config,
+)
 from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
 from geomm.engine.untrained import UntrainedRunner
 from geomm.errors import ConfigError, DataError, GeommError
@@ -76,7 +85,13 @@ def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make a run's folder, with its config in it; that of an earlier run's results stays until they go."""
+    """Make a run's folder, with its config in it; that of an earlier run's results stays until they go.
+
+    Raises:
+      GeommError: files that no run wrote are there under the names of a run's.
+    """
+    check_own(folder)
+    gathered(None)  # before the first process writes
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / METRICS_FILE).is_file():
@@ -97,6 +112,7 @@ def begin(folder: Path, config: dict[str, Any], model: Any) -> None:
         if not is_main_process():
             return
         if not (config["resume"] and (folder / LAST).is_file()):
+            _tell_what_goes(folder)
             forget_run(folder)
         else:
             if not isinstance(model, FittedAtOnce):
@@ -107,6 +123,17 @@ def begin(folder: Path, config: dict[str, Any], model: Any) -> None:
         write_config(folder, config)
 
     in_turns(settle)
+
+
+def _tell_what_goes(folder: Path) -> None:
+    """Say of a run that comes to its end here what it had come to."""
+    metrics = read_metrics(folder)
+    if metrics is not None:
+        monitor = metrics["monitor"]
+        _LOG.warning(
+            "%s holds an earlier run (%s %s), whose place this one takes; resume=true would go on with it",
+            *(folder, monitor["name"], monitor["value"]),
+        )
 
 
 class TrainingRun:

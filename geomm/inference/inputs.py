@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from geomm.errors import DataError
-from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS
+from geomm.io.paths import RASTER_ENDINGS, VECTOR_ENDINGS, check_folder
 
 _LOG = logging.getLogger("geomm")
 
@@ -57,9 +57,7 @@ def find_inputs(
 
 
 def _check_folder(output: Path) -> None:
-    file = next((path for path in (output, *output.parents) if path.is_file()), None)
-    if file is not None:
-        raise DataError(f"output={output}: {file} is a file; give a folder for the results")
+    check_folder(output, "output")
     if output.suffix.lower() in _FILE_ENDINGS and not output.is_dir():
         folder = output.with_suffix("")
         raise DataError(f"output={output}: the results are files in a folder; give that, such as {folder}/")

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+def check_options(**options: Any) -> None:
+    """Raise a ConfigError where options of inference are not what the rules of configs allow."""
+    rules = RULES["infer"]
+    known = {f"inference.{name}": value for name, value in options.items() if f"inference.{name}" in rules}
+    found = {path: rules[path].problem(value) for path, value in known.items()}
+    problems = [Problem(path, text) for path, text in found.items() if text]
+    if problems:
+        raise ConfigError(problems)
+
+
 @dataclass(frozen=True)
 class InferenceOptions:
     """What holds for every task; see configs/inference/default.yaml for what each is for."""
@@ -36,12 +46,7 @@ class InferenceOptions:
         Raises:
           ConfigError: a value that an option cannot have.
         """
-        rules = RULES["infer"]
-        names = [item.name for item in fields(self) if f"inference.{item.name}" in rules]
-        found = {name: rules[f"inference.{name}"].problem(getattr(self, name)) for name in names}
-        problems = [Problem(f"inference.{name}", text) for name, text in found.items() if text]
-        if problems:
-            raise ConfigError(problems)
+        check_options(**{item.name: getattr(self, item.name) for item in fields(self)})
 
     def skips(self, target: Path, work: Path | None = None) -> bool:
         """Return whether an input is left alone, since its result is there and wanted as it is.

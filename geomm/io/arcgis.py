@@ -115,6 +115,12 @@ def _kind(folder: Path, definition: dict[str, Any], statistics: dict[str, Any]) 
 
 def _kind_by_layout(folder: Path) -> str:
     labels = folder / "labels"
+    if not (labels.is_dir() or (folder / "images").is_dir()):
+        inside = sorted(p.name for p in folder.iterdir())
+        raise DataError(
+            f"{folder} holds no chips; expected an export with images and labels, "
+            f"found {', '.join(inside[:8]) or 'nothing'}"
+        )
     if not labels.is_dir():
         in_folders = (folder / "images").is_dir() and any(p.is_dir() for p in (folder / "images").iterdir())
         return "Imagenet" if in_folders else "Export_Tiles"

@@ -36,6 +36,18 @@ def is_connection(text: str) -> bool:
     return "://" in text or text.startswith("/vsi") or database_driver(text) is not None
 
 
+def file_in_the_way(folder: Path) -> Path | None:
+    """Return the file that stands where a folder, or one above it, is to be; None where none does."""
+    return next((path for path in (folder, *folder.parents) if path.is_file()), None)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise a DataError, which names the option, where a file stands in a folder's way."""
+    file = file_in_the_way(folder)
+    if file is not None:
+        raise DataError(f"{option}={folder}: {file} is a file; give a folder for the results")
+
+
 def expand(given: str | Path | Sequence[str | Path], endings: Sequence[str] = RASTER_ENDINGS) -> list[str]:
     """Return the files that a path, glob, folder or list of these means, sorted, each once.
 

@@ -54,7 +54,7 @@ def sample_raster(
 
     reader = RasterReader(path)
     (band,) = reader.info.select_bands([band])
-    placed = to_crs(geometry, crs, reader.info.georeference.crs, path)
+    placed = to_crs(geometry, crs, reader.info.georeference.crs, "the table", path)
     kinds = shapely.get_type_id(placed)
     areal = np.isin(kinds, (3, 6))
     values = np.full(len(placed), np.nan)

@@ -191,9 +191,20 @@ def read_tables(paths: Sequence[str], *, layer: str | None = None, text: Sequenc
 
 
 def to_crs(
-    geometry: NDArray[np.object_], crs: str | None, target: str | None, what: str
+    geometry: NDArray[np.object_],
+    crs: str | None,
+    target: str | None,
+    what: str,
+    beside: str = "what it is combined with",
 ) -> NDArray[np.object_]:
     """Return geometries in another CRS; unchanged where neither is known.
+
+    Args:
+      geometry: (N,).
+      crs: theirs, None where it is not known.
+      target: the other one, None where it is not known.
+      what: the geometries are of, for the error.
+      beside: what the other CRS is of.
 
     Raises:
       MissingCRSError: one of the two is known and the other is not.
@@ -201,9 +212,10 @@ def to_crs(
     if crs is None and target is None:
         return geometry
     if crs is None or target is None:
+        without, other = (what, beside) if crs is None else (beside, what)
         raise MissingCRSError(
-            f"{what} and what it is combined with: one has a CRS and the other has none; "
-            "assign one (ogr2ogr -a_srs EPSG:… new.gpkg old.gpkg), or dataset.crs=EPSG:… for x and y fields"
+            f"{without} has no CRS, and {other} has one; assign the right one (gdal_edit.py -a_srs EPSG:… of "
+            "a raster, ogr2ogr -a_srs EPSG:… NEW OLD of a layer, dataset.crs=EPSG:… of x and y fields)"
         )
     import pyproj
     import shapely

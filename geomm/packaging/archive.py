@@ -125,7 +125,8 @@ def open_archive(path: str | Path) -> Archive:
         return _open_folder(file)
     if not file.is_file():
         names = [p.name for p in file.parent.glob("*.dlpk")] if file.parent.is_dir() else []
-        raise PackageError(f"no model package at {file}; {did_you_mean(file.name, names)}")
+        near = did_you_mean(file.name, names) if names else "its folder has no package (*.dlpk)"
+        raise PackageError(f"no model package at {file}; {near}")
     try:
         with zipfile.ZipFile(file) as archive:
             _check_members(file, archive)

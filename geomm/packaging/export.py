@@ -9,7 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import geomm
 from geomm.errors import ConfigError, DependencyError, GeommError, Problem, did_you_mean
 from geomm.io.json_text import json_text
+from geomm.io.paths import check_folder
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "litert": ".tflite"}
 #: Tasks whose models are one graph from pixels to probabilities.
 TASKS = ("classification", "segmentation")
 _INPUT, _OUTPUT = "pixels", "probabilities"
+#: What lies beside the graph, and how the card says where it comes from.
+_LABELS, _SPEC, _README = "labels.txt", "spec.json", "README.md"
+_WRITTEN_BY = "Written by geomm"
 #: Pictures that an export is checked on at least; there are whole batches of them.
 _CHECKED = 4
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -95,10 +99,13 @@ def export_package(
     Raises:
       ConfigError: no such format, or a task that is not one graph.
       DependencyError: what the format needs is not installed.
-      GeommError: an operator has no counterpart, or the results differ by more than the tolerance.
+      GeommError: an operator has no counterpart, the results differ by more than the tolerance, or the
+        folder holds files of another origin with the names of the export's.
     """
     if format not in ENDINGS:
         raise ConfigError([Problem("format", f"found {format!r}; {did_you_mean(format, ENDINGS)}")])
+    if window_px is not None and window_px < 1:
+        raise ConfigError([Problem("window_px", f"found {window_px}; use a number from 1 up, or null")])
     if batch_size < 1:
         raise ConfigError([Problem("batch_size", f"found {batch_size}; use a number from 1 up")])
     if package.task.name not in TASKS:
@@ -110,8 +117,9 @@ def export_package(
     graph = ExportGraph(package.model.to("cpu")).eval()
     pictures = made_up_pictures(package.spec, edge, -(-_CHECKED // batch_size) * batch_size)
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"model{ENDINGS[format]}"
+    _check_folder(folder, target)
+    folder.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".part_{target.name}")
     try:
         with _quiet(), torch.no_grad():
@@ -131,6 +139,17 @@ def export_package(
     _write_beside(folder, package, format, pictures, batch_size, difference, target, found.shape[2:])
     _LOG.info("%s: differs from torch by at most %.1e on %d pictures", target, difference, len(pictures))
     return Exported(target, difference)
+
+
+def _check_folder(folder: Path, target: Path) -> None:
+    """Raise a GeommError where an export would take the place of anything but an earlier one."""
+    check_folder(folder, "output")
+    readme = folder / _README
+    if readme.is_file() and f"\n{_WRITTEN_BY}" in readme.read_text(encoding="utf-8", errors="replace"):
+        return
+    for path in (target, folder / _LABELS, folder / _SPEC, readme):
+        if path.exists():
+            raise GeommError(f"{path} is there and is of no export by geomm; give another output folder")
 
 
 def made_up_pictures(spec: RasterSpec, edge: int, count: int = _CHECKED) -> Tensor:
@@ -253,9 +272,10 @@ def _write_beside(
 ) -> None:
     spec = package.spec
     names = [item.name for item in spec.classes]
-    (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    (folder / "spec.json").write_text(json_text(package.task.spec_to_dict(spec)), encoding="utf-8")
+    (folder / _LABELS).write_text("\n".join(names) + "\n", encoding="utf-8")
     edge = checked.shape[-1]
+    taken = package.task.spec_to_dict(replace(spec, window_px=edge))
+    (folder / _SPEC).write_text(json_text(taken), encoding="utf-8")
     pictures = str(batch) if format == "litert" else "any number"
     tail = "".join(f", {number}" for number in each)
     several = getattr(spec, "multi_label", False)
@@ -263,7 +283,7 @@ def _write_beside(
     lines = [
         f"# {target.name}: {package.task.name}",
         "",
-        f"Written by geomm {geomm.__version__} as {format}, from weights {package.model_id}.",
+        f"{_WRITTEN_BY} {geomm.__version__} as {format}, from weights {package.model_id}.",
         "",
         "## What goes in and comes out",
         "",
@@ -287,4 +307,4 @@ def _write_beside(
         package.task.limits,
         "",
     ]  # fmt: skip
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    (folder / _README).write_text("\n".join(lines), encoding="utf-8")

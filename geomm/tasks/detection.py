@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,12 @@ class Detection(RasterTask):
     ) -> None:
         super().__init__(monitor=monitor, monitor_rule=monitor_rule, augment=augment, metrics=metrics)
         self.iou, self.score_threshold = iou, score_threshold
+        percent = re.fullmatch(r"AP(\d+(?:\.\d+)?)", monitor.partition("/")[0])
+        measured = {"AP50", "AP75", f"AP{iou * 100:g}"}
+        if percent and percent[0] not in measured:
+            wanted = f"found {monitor!r}; allowed: AP, {', '.join(sorted(measured))}, precision, recall, F1; "
+            needed = f"task.iou={float(percent[1]) / 100:g} measures {percent[0]} too"
+            raise ConfigError([Problem("task.monitor", wanted + needed)])
 
     def target(self, config: Mapping[str, Any]) -> BoxTarget:
         from geomm.datasets.objects.targets import BoxTarget

@@ -114,6 +114,19 @@ def test_values_out_of_range(override, expected):
     assert message == f"{last.split('=')[0]}: {expected}"
 
 
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    file = tmp_path / "scene.tif"
+    file.touch()
+    for folder in (file, file / "runs"):
+        assert f"work_dir: {str(file)!r} is a file; name a folder" in messages(f"work_dir={folder}")
+
+
+def test_an_empty_folder_is_no_export(tmp_path):
+    overrides = ["task=detection", "dataset=chips", "head=retinanet", f"dataset.root={tmp_path}"]
+    (message,) = messages(*overrides, given=[])
+    assert message.endswith("holds no chips; expected an export with images and labels, found nothing")
+
+
 def test_every_choice_of_a_sweep_is_checked():
     found = messages("head=unet,unett", "backbone=resnet18,resnet500")
     assert len(found) == 2

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import geomm
-from geomm.engine.run_folder import read_earlier
+from geomm.engine.run_folder import read_earlier, write_config
 from geomm.engine.training import begin, prepare_folder
 from geomm.errors import ConfigError, GeommError
 
@@ -90,7 +90,7 @@ def test_a_run_that_is_made_longer_goes_on_at_the_longer_courses_rate(tiny, tmp_
 
 def test_metrics_of_a_shorter_run_are_not_those_of_a_longer_one(tmp_path):
     """Where the longer one is interrupted, that is, before it has its own."""
-    config = {"resume": True, "head": {"type": "A"}, "schedule": {"epochs": 2}}
+    config = {"resume": True, "task": {"type": "A"}, "schedule": {"epochs": 2}}
     torch.save({"state_dict": {}}, tmp_path / "last.pth")
     begin(tmp_path, config, torch.nn.Identity())
     for changed in (config, {**config, "schedule": {"epochs": 5}}):
@@ -104,19 +104,45 @@ def test_metrics_of_a_shorter_run_are_not_those_of_a_longer_one(tmp_path):
 @pytest.mark.parametrize(("resume", "checkpoint"), [(False, True), (True, True), (True, False)])
 def test_results_of_an_earlier_run_go_when_another_begins(tmp_path, resume, checkpoint):
     """So that none of them is taken for the new run's, even where it ends before its first epoch."""
-    config = {"resume": resume, "head": {"type": "A"}}
+    config = {"resume": resume, "task": {"type": "A"}, "schedule": {"epochs": 2}}
     names = ["metrics.json", "model.dlpk", "best.pth", *(["last.pth"] if checkpoint else [])]
     for name in names:
         (tmp_path / name).touch()
     torch.save({"state_dict": {}}, tmp_path / "best.pth")
     if checkpoint:
         torch.save({"state_dict": {}}, tmp_path / "last.pth")
+    write_config(tmp_path, config)
+    with (tmp_path / "config.yaml").open("a") as file:
+        file.write("# the earlier one's\n")
     prepare_folder(tmp_path, config)
-    assert not (tmp_path / "config.yaml").exists()  # that of the results stays as long as they do
+    assert "# the" in (tmp_path / "config.yaml").read_text()  # it stays as long as the results do
     begin(tmp_path, config, torch.nn.Identity())
+    assert "# the" not in (tmp_path / "config.yaml").read_text()
     assert read_earlier(tmp_path, config).changed == ()
     left = {path.name for path in tmp_path.iterdir()} - {"config.yaml"}
     assert left == (set(names) if resume and checkpoint else set())
+
+
+def test_a_run_whose_place_another_takes_is_named(tmp_path, caplog):
+    config = {"resume": False, "task": {"type": "A"}, "schedule": {"epochs": 2}}
+    prepare_folder(tmp_path, config)
+    (tmp_path / "metrics.json").write_text('{"monitor": {"name": "AP50", "value": 0.27}}')
+    prepare_folder(tmp_path, config)
+    with caplog.at_level("WARNING"):
+        begin(tmp_path, config, torch.nn.Identity())
+    assert "holds an earlier run (AP50 0.27)" in caplog.text and "resume=true" in caplog.text
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("config.yaml", "a: 1"), ("config.yaml", "\x00"), ("metrics.json", "{}"), ("model.dlpk", "mine")],
+)
+def test_files_that_no_run_wrote_are_never_replaced(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(GeommError, match=f"work_dir=.*: {name} there is of no run by geomm; give another"):
+        prepare_folder(tmp_path, {"resume": False, "task": {}, "schedule": {}})
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == text
 
 
 @pytest.mark.slow
@@ -145,6 +171,12 @@ def test_a_killed_run_resumes_to_the_bit(tiny, tmp_path, root, workers):
     assert all(torch.equal(one[key], two[key]) for key in one)
     results = [json.loads((f / "metrics.json").read_text())["val"] for f in (whole, killed)]
     assert results[0] == results[1]
+
+
+def test_a_monitor_that_is_not_measured_is_named_after_the_first_validation(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"task\.monitor: found 'mIuO'; did you mean 'mIoU'\?"):
+        geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=9", "task.monitor=mIuO"])
+    assert "epoch 2/9" not in (tmp_path / "train.log").read_text()
 
 
 def test_the_range_test_chooses_and_explains_a_rate(tiny, tmp_path):

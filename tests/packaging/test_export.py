@@ -1,5 +1,6 @@
 """Exports take the number of pictures that was asked for, and are checked on whole batches of them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from geomm.errors import ConfigError
+from geomm.errors import ConfigError, GeommError
 from geomm.packaging import export as exporting
 from geomm.packaging.export import export_package
 from geomm.packaging.package import Package
@@ -65,10 +66,31 @@ def test_formats_that_take_any_number_are_checked_by_batches(package, tmp_path, 
     assert "On 6 pictures" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
+def test_what_an_export_takes_is_written_beside_it_and_another_takes_its_place(package, tmp_path):
+    for edge in (16, 24):
+        export_package(package, tmp_path, format="torchscript", window_px=edge)
+        assert json.loads((tmp_path / "spec.json").read_text())["window_px"] == edge
+
+
+@pytest.mark.parametrize("name", ["README.md", "labels.txt", "spec.json", "model.pt"])
+def test_files_of_another_origin_are_not_replaced(package, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(GeommError, match=f"{name} is there and is of no export by geomm; give another"):
+        export_package(package, tmp_path, format="torchscript", window_px=16)
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
+    with pytest.raises(GeommError, match=f"output=.*{name} is a file; give a folder"):
+        export_package(package, tmp_path / name, format="torchscript", window_px=16)
+
+
 def test_pictures_are_always_the_same(package):
     one, two = (exporting.made_up_pictures(package.spec, 16, 6).numpy() for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert one.shape == (6, 4, 16, 16)
+
+
+def test_windows_without_a_size_are_refused(package, tmp_path):
+    with pytest.raises(ConfigError, match="window_px: found -3; use a number from 1 up"):
+        export_package(package, tmp_path, window_px=-3)
 
 
 def test_no_pictures_are_no_batch(package, tmp_path):

@@ -142,7 +142,7 @@ def test_a_layer_without_crs_is_refused(features, tmp_path):
     frame = geopandas.read_file(layer).set_crs(None, allow_override=True)
     frame.to_file(tmp_path / "in.gpkg")
     report = package.predict(scene, output=tmp_path / "out", features=str(tmp_path / "in.gpkg"), **QUIET)
-    assert "one has a CRS and the other has none" in report.failed[0][1]
+    assert f"{tmp_path / 'in.gpkg'} has no CRS, and {scene} has one; assign" in report.failed[0][1]
 
 
 def test_photos_become_points_and_corrupt_ones_fail_alone(folders, tmp_path):

@@ -12,6 +12,7 @@ from geomm.errors import ConfigError, GeommError
 from geomm.models.objects.detector import Detector
 from geomm.samples.texture import write_raster
 from geomm.structures import Objects
+from geomm.tasks.detection import Detection
 from tests.models.common import composed
 from tests.models.objects.test_detector import LIGHT
 
@@ -217,6 +218,15 @@ def test_missing_weights_are_named_before_anything_starts():
         geomm.train(
             ["task=detection", "head=yolov3", "dataset=none", "head.checkpoint=no_such.pth", "work_dir=x"]
         )
+
+
+@pytest.mark.parametrize(("iou", "monitor"), [(0.5, "AP30"), (0.3, "AP35/crown")])
+def test_an_ap_that_is_not_measured_is_named_before_anything_starts(iou, monitor):
+    with pytest.raises(
+        ConfigError, match=rf"task\.monitor: found '{monitor}'; allowed: AP, AP.*task\.iou=0\.3"
+    ):
+        Detection(iou=iou, monitor=monitor)
+    assert Detection(iou=0.3, monitor="AP30").monitor == "AP30"
 
 
 def test_a_mask_head_is_for_instance_segmentation_alone():

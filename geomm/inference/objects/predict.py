@@ -118,7 +118,8 @@ def _in_one_layer(scenes: Sequence[str], target: _Target, options: ObjectOptions
     if reason is None:
         return True
     if asked:
-        raise DataError(f"the scenes do not go into one layer: {reason}; give a folder as output")
+        cure = "inference.one_layer=auto" if target.name is None else "a folder as output"
+        raise DataError(f"the scenes do not go into one layer: {reason}; give {cure}")
     _LOG.info("a layer for each scene: %s", reason)
     return False
 

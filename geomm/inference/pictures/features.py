@@ -234,7 +234,7 @@ class _Layer:
             own[homes != number] = None
             return own
         info = self.scenes[number]
-        there = to_crs(shapes, self.crs, info.georeference.crs, f"{self.path} and {info.path}")
+        there = to_crs(shapes, self.crs, info.georeference.crs, self.path, info.path)
         return to_pixels(shapely.force_2d(there), info)
 
     def _place(

@@ -29,7 +29,7 @@ from geomm.io.paths import RASTER_ENDINGS, expand
 from geomm.io.photos import PhotoTags, read_tags
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.table_stream import RowsLayout, has_columns
-from geomm.io.table_writer import RowWriter
+from geomm.io.table_writer import RowWriter, result_ending
 from geomm.io.tables import to_crs
 from geomm.structures import ClassificationSpec
 
@@ -39,7 +39,7 @@ _LARGE_PX = 4096
 _SHOWN = 24
 PICTURE_ENDINGS = (*RASTER_ENDINGS, ".webp")
 #: What is written: a table of all pictures, and layers of those that have a place.
-_TABLE, _PHOTOS, _CHIPS = "predictions.csv", "photos.gpkg", "chips.gpkg"
+_TABLE, _PHOTOS, _CHIPS = "predictions.csv", "photos", "chips"
 _is_own = has_columns("file", "class", "confidence", "reason")
 
 
@@ -62,7 +62,8 @@ def classify_images(
 ) -> PredictionReport:
     """Classify image files as wholes: ``predictions.csv``, and layers of those that have a place.
 
-    Georeferenced ones become polygons in ``chips.gpkg``, photos with GPS tags points in ``photos.gpkg``.
+    Georeferenced ones become polygons in ``chips.gpkg``, photos with GPS tags points in ``photos.gpkg``, or
+    in the format that ``options`` name.
 
     Args:
       inputs: files, globs, folders or a list of these.
@@ -80,6 +81,7 @@ def classify_images(
             "inference.margin", "only features have ground around them; give inference.features"
         )
         raise ConfigError([problem])
+    names = (_TABLE, *_layer_names(options.format))
     device = options.resolve_device()
     run = accelerate_classes(score, spec, precision=options.precision, tta=options.tta, device=device)
     folder = Path(output)
@@ -91,14 +93,25 @@ def classify_images(
     if options.skips(folder / _TABLE):
         report.skipped = files
     else:
-        for name in (_TABLE, _PHOTOS, _CHIPS):
+        for name in names:
             check_target(folder / name, files, is_result=_is_own, what="table of classes")
         folder.mkdir(parents=True, exist_ok=True)
         with reused_memory(device):
-            _Pictures(files, folder, run, spec, options, options.batch(device), report).run()
+            _Pictures(files, folder, names, run, spec, options, options.batch(device), report).run()
     report.seconds = time.monotonic() - started
     say(report, "pictures", len(files))
     return report
+
+
+def _layer_names(wanted: str) -> tuple[str, str]:
+    """Return what the layers of photos and chips are called in a format."""
+    ending = result_ending(f"{_PHOTOS}.gpkg", wanted)
+    if ending in (".csv", ".tsv"):
+        what = (
+            f"found {wanted}, which holds no shapes; {_TABLE} is written anyway, layers as gpkg, geojson, …"
+        )
+        raise ConfigError([Problem("inference.format", what)])
+    return f"{_PHOTOS}{ending}", f"{_CHIPS}{ending}"
 
 
 def _is_preview(path: Path) -> bool:
@@ -111,6 +124,7 @@ class _Pictures:
 
     files: Sequence[str]
     folder: Path
+    names: tuple[str, str, str]
     score: Score
     spec: ClassificationSpec
     options: LabelOptions
@@ -123,16 +137,17 @@ class _Pictures:
         """Classify all files and write the table and layers."""
         placed = next((i.georeference.crs for i in self._infos() if i.georeference.crs), None)
         self.crs = placed
-        layouts = {
-            _TABLE: RowsLayout(),
-            _PHOTOS: RowsLayout("wkb_geometry", "Point", "EPSG:4326"),
-            _CHIPS: RowsLayout("wkb_geometry", "Polygon", self.crs),
-        }
+        layouts = (
+            RowsLayout(),
+            RowsLayout("wkb_geometry", "Point", "EPSG:4326"),
+            RowsLayout("wkb_geometry", "Polygon", self.crs),
+        )
         with ExitStack() as stack:
             shown = self.options.progress
             progress = stack.enter_context(Progress("pictures", len(self.files), "pictures", shown=shown))
             self.writers = [
-                stack.enter_context(RowWriter(self.folder / name, layout)) for name, layout in layouts.items()
+                stack.enter_context(RowWriter(self.folder / name, layout))
+                for name, layout in zip(self.names, layouts, strict=True)
             ]
             stream(
                 self._read(),

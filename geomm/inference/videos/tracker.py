@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DependencyError
+from geomm.inference.options import check_options
 from geomm.structures import Objects
 
 
@@ -42,12 +43,14 @@ class FrameTracker:
       detect_frames: a track counts, and gets its number, after so many frames with one.
 
     Raises:
+      ConfigError: a setting is out of its range.
       DependencyError: the package ``trackers`` is not installed.
     """
 
     def __init__(
         self, *, assignment_iou: float = 0.3, vanish_frames: int = 40, detect_frames: int = 10
     ) -> None:
+        check_options(assignment_iou=assignment_iou, vanish_frames=vanish_frames, detect_frames=detect_frames)
         self.assignment_iou, self.vanish_frames = assignment_iou, vanish_frames
         self.detect_frames = detect_frames
         self._classes: dict[int, _ClassTracker] = {}

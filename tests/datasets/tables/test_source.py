@@ -196,6 +196,6 @@ def test_one_class_only_is_named(tmp_path):
 def test_a_layer_without_crs_over_a_raster_with_one_is_an_error(tmp_path):
     dem = write(tmp_path / "dem.tif", np.ones((4, 4)))
     make_frame().set_crs(None, allow_override=True).to_file(tmp_path / "bare.gpkg")
-    with pytest.raises(MissingCRSError, match="one has a CRS"):
+    with pytest.raises(MissingCRSError, match=r"the table has no CRS, and \S*dem.tif has one"):
         prepared(tmp_path, path=str(tmp_path / "bare.gpkg"), rasters=dem)
     assert prepared(tmp_path, path=str(tmp_path / "bare.gpkg"), rasters=dem, crs="EPSG:32633")

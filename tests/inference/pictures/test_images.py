@@ -6,7 +6,7 @@ import pandas
 import pytest
 from shapely import Point
 
-from geomm.errors import DataError
+from geomm.errors import ConfigError, DataError
 from geomm.inference.pictures.images import classify_images
 from tests.datasets.drawn import ORIGIN, write
 
@@ -30,6 +30,22 @@ def test_the_report_lists_what_this_run_wrote(classify, tmp_path):
     assert classify("photo") == ["predictions.csv"]
     assert pandas.read_csv(tmp_path / "out" / "predictions.csv")["file"].str.endswith("photo.tif").all()
     assert classify("chip", preview=True) == ["predictions.csv", "chips.gpkg", "predictions_preview.png"]
+
+
+@pytest.mark.parametrize("format", ["geojson", "fgb", "parquet"])
+def test_layers_have_the_format_that_is_asked_for(classify, tmp_path, format):
+    assert classify("chip", format=format) == ["predictions.csv", f"chips.{format}"]
+    path = tmp_path / "out" / f"chips.{format}"
+    (shape,) = (geopandas.read_parquet if format == "parquet" else geopandas.read_file)(path).geometry
+    assert shape.geom_type == "Polygon"
+
+
+def test_layers_need_a_format_with_shapes(classify, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"inference\.format: found csv, which holds no shapes; predictions"
+    ):
+        classify("chip", format="csv")
+    assert not (tmp_path / "out").exists()
 
 
 def test_photos_need_no_crs(classify, caplog):

@@ -1,9 +1,11 @@
 """Tracks keep to their objects."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geomm.errors import ConfigError
 from geomm.inference import FrameTracker
 from geomm.structures import Objects
 
@@ -28,6 +30,11 @@ def test_a_steady_mover_is_found_again_after_a_gap(speed, gap, scale):
         box = np.array(square(x, y)) * scale
         keys |= set(tracker.update(seen() if hidden else seen(box)).tolist())
     assert keys == {0} and tracker.number(0) == 1 and tracker.count == 1
+
+
+def test_settings_out_of_range_are_named():
+    with pytest.raises(ConfigError, match=r"inference\.assignment_iou: found 3, expected a number"):
+        FrameTracker(assignment_iou=3)
 
 
 def test_a_track_ends_and_counts_as_told():
