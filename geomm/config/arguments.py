@@ -39,9 +39,21 @@ def check_arguments(config: Mapping[str, Any]) -> None:
     for path, node in iter_typed(config):
         framework = _framework_around(path, config)
         problems += _check_part(path, node, framework) if framework else _check(path, node)
-    problems += list(_check_optimizer(config))
+    problems += [*_check_optimizer(config), *_check_published(config)]
     if problems:
         raise ConfigError(problems)
+
+
+def _check_published(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """A config that mmdet does not bring."""
+    head = config.get("head") or {}
+    if head.get("config") and str(head.get("type", "")).startswith("mmdet."):
+        from geomm.models.objects.wiring import complete_head
+
+        try:
+            complete_head(head)
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _check(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:

@@ -58,7 +58,26 @@ class Flag:
         return None if isinstance(value, bool) else f"found {value!r}, expected true or false"
 
 
-Rule = Number | Choice | Flag
+@dataclass(frozen=True)
+class Span:
+    """Two numbers above 0, the smaller first, or one of a few words."""
+
+    unit: str
+    words: tuple[str, ...] = ()
+
+    def problem(self, value: Any) -> str | None:
+        if value is None or (isinstance(value, str) and value in self.words):
+            return None
+        if isinstance(value, list | tuple) and len(value) == 2:
+            numbers = all(isinstance(edge, Real) and not isinstance(edge, bool) for edge in value)
+            if numbers and 0 < value[0] <= value[1]:
+                return None
+        return (
+            f"found {value!r}, expected {', '.join((*self.words, 'null'))} or [small, large] in {self.unit}"
+        )
+
+
+Rule = Number | Choice | Flag | Span
 
 RULES: dict[str, dict[str, Rule]] = {
     "train": {
@@ -90,6 +109,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "task.iou": Number(0, 1, above=True),
         "task.score_threshold": Number(0, 1, optional=True),
         "head.score_threshold": Number(0, 1, optional=True),
+        "head.object_px": Span("pixels", words=("auto",)),
         "head.max_objects": Number(1, whole=True, optional=True),
         "head.nms_iou": Number(0, 1, optional=True),
         "head.pool": Choice(("average", "max", "both")),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError
 from geomm.io.paths import is_connection
-from geomm.io.tables import NULLS, check_driver, geo_metadata, kind_of, separator
+from geomm.io.tables import NULLS, check_driver, check_layer, geo_metadata, kind_of, separator
 
 #: Name by which GDAL's writers know the column of feature ids, of the formats that keep them.
 FID_COLUMNS = {".gpkg": "fid", ".geojson": "OGC_FID", ".json": "OGC_FID"}
@@ -79,6 +79,7 @@ class RowReader:
         if not is_connection(path) and not Path(path).exists():
             raise DataError(f"{path}: there is no such file")
         check_driver(path)
+        check_layer(path, layer)
         with told(path):
             self.layout = getattr(self, f"_{self.kind}_layout")()
 

@@ -69,6 +69,24 @@ def check_driver(path: str) -> None:
         )
 
 
+def check_layer(path: str, layer: str | None) -> None:
+    """Check that a file of features has a layer of that name.
+
+    Raises:
+      DataError: it has others.
+    """
+    import pyogrio
+
+    if layer is None or kind_of(path) != "features":
+        return
+    try:
+        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+    except pyogrio.errors.DataSourceError:
+        return  # what is wrong with the file, its reader says
+    if layer not in names:
+        raise DataError(f"{path} has no layer {layer!r}; {did_you_mean(layer, names)}")
+
+
 def kind_of(path: str) -> str:
     """Return ``text``, ``parquet`` or ``features``, by what reads it."""
     ending = Path(path.partition("?")[0]).suffix.lower()
@@ -102,6 +120,7 @@ def read_table(path: str, *, layer: str | None = None, text: Sequence[str] = ())
     check_driver(path)
     if not is_connection(path) and not Path(path).exists():
         raise DataError(f"{path}: there is no such file")
+    check_layer(path, layer)
     try:
         if kind == "text":
             frame = pandas.read_csv(

@@ -50,6 +50,8 @@ def load_framework(scope: str) -> None:
                 importlib.import_module(f"{scope}.models")
                 if scope == "mmdet":
                     importlib.import_module("geomm.models.heads.ssd")
+        # As little, where the frameworks' models run.
+        warnings.filterwarnings("ignore", message=r"torch\.meshgrid: in an upcoming", category=UserWarning)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != scope:
             raise

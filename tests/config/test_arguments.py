@@ -73,3 +73,10 @@ def test_mistakes_in_a_layers_config_are_named(override, path, said):
         check_arguments(composed("head=pspnet", override))
     (problem,) = caught.value.problems
     assert problem.path == path and said in problem.message
+
+
+def test_a_config_that_mmdet_does_not_bring_is_named_with_those_beside_it():
+    with pytest.raises(ConfigError, match=r"mmdet has no config 'fcos/fcos_r50_nope'; .*fcos/fcos_r"):
+        check_arguments(
+            composed("task=detection", "head=mmdet", "head.type=mmdet.FCOS", "head.config=fcos/fcos_r50_nope")
+        )

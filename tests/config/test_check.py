@@ -105,6 +105,10 @@ def test_values_that_share_a_name_are_grouped():
         ("task=detection task.score_threshold=5", "found 5, expected a number from 0 to 1, or null"),
         ("task=detection head.score_threshold=50", "found 50, expected a number from 0 to 1, or null"),
         ("task=detection head.max_objects=-1", "found -1, expected a whole number from 1, or null"),
+        (
+            "task=detection head.object_px=[60,12]",
+            "found [60, 12], expected auto, null or [small, large] in pixels",
+        ),
         ("task=detection head.nms_iou=5", "found 5, expected a number from 0 to 1, or null"),
     ],
 )

@@ -66,6 +66,15 @@ def test_features_come_back_with_a_column_more(frame, tmp_path, ending):
     assert left == []
 
 
+@pytest.mark.parametrize("ending", FEATURES[:4])
+def test_a_layer_that_is_not_there_is_named_with_those_that_are(frame, tmp_path, ending):
+    path = save(frame, tmp_path / f"roofs.{ending}")
+    for read in (read_table, RowReader):
+        with pytest.raises(DataError, match=r"has no layer 'rofs'; did you mean 'roofs'\?"):
+            read(path, layer="rofs")
+        assert read(path, layer="roofs")
+
+
 def test_a_csv_keeps_its_texts(frame, tmp_path):
     path = save(frame, tmp_path / "in.csv")
     target = copied(path, tmp_path / "out.csv")

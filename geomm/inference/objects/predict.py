@@ -21,6 +21,7 @@ from geomm.inference.report import PredictionReport, predict_each
 from geomm.inference.scene_job import ScenePredictor
 from geomm.inference.scenes import check_scene, find_scenes
 from geomm.io.object_layer import ObjectLayerWriter, is_object_layer
+from geomm.io.paths import VECTOR_ENDINGS
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item
 from geomm.structures import Georeference, Objects, RasterSpec
@@ -90,6 +91,11 @@ class _Target:
                     f"{ending}; leave one of them out"
                 )
             return cls(output.parent, output.stem, ending)
+        if ending in VECTOR_ENDINGS and not output.is_dir():
+            known = ", ".join(sorted(LAYER_ENDINGS.values()))
+            raise ConfigError(
+                f"output={output}: objects are written as {known}; give one of these, or a folder"
+            )
         return cls(output, None, LAYER_ENDINGS["gpkg" if options.format == "auto" else options.format])
 
     def layer(self, name: str) -> Path:

@@ -213,7 +213,8 @@ class _Pictures:
         files: list[_File] = rows.batch
         for file, reason, row in zip(files, rows.reasons, rows.scores, strict=True):
             if np.isnan(row[0]):
-                _LOG.error("%s: %s", file.path, reason)
+                named = str(reason).startswith(file.path)
+                _LOG.error("%s%s", "" if named else f"{file.path}: ", reason)
                 self.report.failed.append((file.path, str(reason)))
             else:
                 self.report.amount += 1

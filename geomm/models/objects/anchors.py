@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from geomm.errors import ConfigError
+from geomm.config.rules import RULES
+from geomm.errors import ConfigError, Problem
 
 #: Smallest and largest scale of an anchor relative to its level's stride; mmdet's own for COCO is 4 to 8.
 _LEAST_SCALE = 1.0
@@ -29,19 +30,15 @@ def object_range(head: Mapping[str, Any], known: Sequence[float] | None) -> tupl
       ConfigError: not two positive numbers, the smaller first.
     """
     wanted = head.get("object_px", "auto")
+    problem = RULES["train"]["head.object_px"].problem(wanted)
+    if problem is not None:
+        raise ConfigError([Problem("head.object_px", problem)])
     if wanted is None:
         return None
     if wanted == "auto":
         return None if known is None else (float(known[0]), float(known[-1]))
-    try:
-        small, large = (float(edge) for edge in wanted)
-    except (TypeError, ValueError):
-        small, large = 0.0, 0.0
-    if not 0 < small <= large:
-        raise ConfigError(
-            f"head.object_px: found {wanted!r}, expected auto, null or [small, large] in pixels"
-        )
-    return small, large
+    small, large = wanted
+    return float(small), float(large)
 
 
 def fill_anchors(

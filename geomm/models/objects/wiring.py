@@ -139,7 +139,9 @@ def _published(name: str) -> dict[str, Any]:
     if not file.is_file():
         folder = published_folder()
         names = [str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.py")]
-        near = did_you_mean(name, [n for n in names if not n.startswith("_base_")], limit=8)
+        names = [known for known in names if not known.startswith("_base_")]
+        beside = [known for known in names if known.partition("/")[0] == name.partition("/")[0]]
+        near = did_you_mean(name, beside or names, limit=8)
         raise ConfigError(f"head.config: mmdet has no config {name!r}; {near}")
     model = Config.fromfile(str(file)).get("model")
     if model is None:

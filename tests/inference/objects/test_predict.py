@@ -117,6 +117,13 @@ def test_a_small_scene_is_looked_at_in_a_tile_of_its_size(tmp_path, spec):
     assert sizes == [((96, 96), 40 * 70), ((128, 128), 40 * 70)]
 
 
+def test_a_format_that_objects_do_not_have_is_named(tmp_path, spec):
+    scene = numbered_scene(tmp_path / "a.tif", 20, 20)
+    truth = Truth(np.zeros((0, 4)), np.zeros(0, int), 20)
+    with pytest.raises(ConfigError, match=r"t\.shp: objects are written as \.fgb, \.geojson, \.gpkg, "):
+        run([scene], tmp_path / "t.shp", spec, truth)
+
+
 def test_a_layer_each_needs_a_folder(tmp_path, spec):
     scenes = [write_scene(tmp_path / f"{name}.tif", noise(20, 20)) for name in "ab"]
     with pytest.raises(ConfigError, match=r"one_layer=false: found the one file all\.gpkg for 2 scenes"):
