@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from geomm.errors import DependencyError
-from geomm.models import frameworks
+from geomm.models import frameworks, mmcv_ops
 from geomm.models.maps import mmagic_bridge
 from geomm.registry import MODELS, get
 
@@ -35,6 +35,7 @@ def test_a_framework_that_is_missing_is_named_with_the_command(monkeypatch, scop
     def missing(*_):
         raise ModuleNotFoundError(f"No module named {scope!r}", name=scope)
 
+    mmcv_ops.install()  # imports too, if nothing has done so before
     monkeypatch.setattr(mmagic_bridge, "load", missing)
     monkeypatch.setattr(frameworks.importlib, "import_module", missing)
     with pytest.raises(DependencyError, match=f"^{scope} is not installed; pip install"):
@@ -45,6 +46,7 @@ def test_what_a_framework_itself_lacks_is_not_hidden(monkeypatch):
     def missing(*_):
         raise ModuleNotFoundError("No module named 'ftfy'", name="ftfy")
 
+    mmcv_ops.install()
     monkeypatch.setattr(frameworks.importlib, "import_module", missing)
     with pytest.raises(ModuleNotFoundError, match="ftfy"):
         frameworks.load_framework("mmseg")
