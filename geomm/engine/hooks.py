@@ -98,12 +98,13 @@ class EpochCheckpointHook(Hook):
 
     def _check_measured(self, metrics: Mapping[str, float]) -> None:
         """Raise a ConfigError at the first validation rather than let nothing be the best to the end."""
-        # Of a class that is not found there may be no figure yet, so only what is measured counts.
+        base = self.monitor.partition("/")[0]
         measured = {name.partition("/")[0] for name in metrics}
-        if self.monitor.partition("/")[0] not in measured:
-            raise ConfigError(
-                [Problem("task.monitor", f"found {self.monitor!r}; {did_you_mean(self.monitor, measured)}")]
-            )
+        of_classes = {name for name in metrics if name.startswith(f"{base}/")}
+        # Where nothing is found yet, a class may have no figure yet.
+        if base not in measured or (of_classes and self.monitor not in metrics):
+            near = did_you_mean(self.monitor, {base, *of_classes} if of_classes else measured)
+            raise ConfigError([Problem("task.monitor", f"found {self.monitor!r}; {near}")])
 
     def after_train_epoch(self, runner: Runner) -> None:
         # Epochs without validation are saved too; the loop counts this epoch as done right after.

@@ -173,9 +173,10 @@ def test_a_killed_run_resumes_to_the_bit(tiny, tmp_path, root, workers):
     assert results[0] == results[1]
 
 
-def test_a_monitor_that_is_not_measured_is_named_after_the_first_validation(tiny, tmp_path):
-    with pytest.raises(ConfigError, match=r"task\.monitor: found 'mIuO'; did you mean 'mIoU'\?"):
-        geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=9", "task.monitor=mIuO"])
+@pytest.mark.parametrize(("monitor", "near"), [("mIuO", "mIoU"), ("IoU/featur", "IoU/feature")])
+def test_a_monitor_that_is_not_measured_is_named_after_the_first_validation(tiny, tmp_path, monitor, near):
+    with pytest.raises(ConfigError, match=rf"task\.monitor: found '{monitor}'; did you mean '{near}'\?"):
+        geomm.train([*tiny, f"work_dir={tmp_path}", "schedule.epochs=9", f"task.monitor={monitor}"])
     assert "epoch 2/9" not in (tmp_path / "train.log").read_text()
 
 
