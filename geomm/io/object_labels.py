@@ -123,6 +123,12 @@ class ObjectLabels:
         outlines[:] = shapely.box(*self.boxes.T)
         return replace(self, geometries=outlines)
 
+    @property
+    def are_boxes(self) -> bool:
+        """Whether every outline fills its bounding box."""
+        filled = (self.boxes[:, 2:] - self.boxes[:, :2]).prod(1)
+        return bool(np.allclose(self.areas, filled))
+
     def named(self, names: Mapping[str, str]) -> ObjectLabels:
         """Return the same objects with names for what the file calls otherwise, such as numbers."""
         changed = [None if name is None else names.get(str(name), name) for name in self.names]

@@ -202,6 +202,11 @@ class BoxTarget:
         if len(specs) >= MAX_CLASSES:
             raise DataError(f"{len(specs)} classes found; at most {MAX_CLASSES - 1} are possible")
         self._measure(known)
+        if self.masks and all(item.are_boxes for item in known):
+            _LOG.warning(
+                "all outlines are rectangles, as of labels that are boxes: such masks are taught; "
+                "task=detection learns boxes"
+            )
         return specs, index_of, known
 
     def _of_known_classes(self, labels: ObjectLabels, listed: set[str], problems: Problems) -> ObjectLabels:

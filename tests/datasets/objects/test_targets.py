@@ -49,6 +49,20 @@ def on_scene(sample):
     return sample.extras["objects"].boxes + shift
 
 
+def test_outlines_that_are_boxes_are_said(scene, tmp_path, caplog):
+    image, labels, _, _ = scene
+    with caplog.at_level(logging.WARNING):
+        prepared(image, labels, tmp_path / "a", BoxTarget(masks=True))
+        assert "all outlines are rectangles" in caplog.text
+        caplog.clear()
+        discs = layer(
+            tmp_path / "discs.gpkg", [Point(x, y).buffer(6) for x in (30, 70, 130) for y in (30, 130)]
+        )
+        prepared(image, discs, tmp_path / "b", BoxTarget(masks=True))
+        prepared(image, labels, tmp_path / "c", BoxTarget())
+        assert "rectangles" not in caplog.text
+
+
 def test_the_spec_counts_objects(scene, tmp_path):
     image, labels, _, kinds = scene
     source = prepared(image, labels, tmp_path)
