@@ -63,9 +63,25 @@ def _check(path: str, node: Mapping[str, Any]) -> Iterator[Problem]:
     try:
         cls = get(registry, node["type"])
     except ConfigError as error:
-        yield Problem(f"{path}.type", str(error))
+        yield Problem(f"{path}.type", _detector_hint(path, node) or str(error))
         return
     yield from signature_problems(path, cls, node)
+
+
+def _detector_hint(path: str, node: Mapping[str, Any]) -> str:
+    """Return what mmdet's detectors are called where a head names none of them; else nothing."""
+    name = str(node["type"])
+    if path != "head" or not name.startswith("mmdet."):
+        return ""
+    from mmdet.models.detectors import BaseDetector
+    from mmdet.registry import MODELS as PARTS
+
+    found = [f"mmdet.{key}" for key, cls in PARTS.module_dict.items() if _is_a(cls, BaseDetector)]
+    return f"unknown detector {name!r}; {did_you_mean(name, found)}"
+
+
+def _is_a(cls: Any, base: type) -> bool:
+    return inspect.isclass(cls) and issubclass(cls, base)
 
 
 def _framework_around(path: str, config: Mapping[str, Any]) -> str | None:

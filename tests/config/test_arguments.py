@@ -80,3 +80,18 @@ def test_a_config_that_mmdet_does_not_bring_is_named_with_those_beside_it():
         check_arguments(
             composed("task=detection", "head=mmdet", "head.type=mmdet.FCOS", "head.config=fcos/fcos_r50_nope")
         )
+
+
+def test_a_detector_that_mmdet_does_not_have_is_named_with_those_it_has():
+    with pytest.raises(
+        ConfigError, match=r"unknown detector 'mmdet\.FCOSS'; did you mean 'mmdet\.FCOS'"
+    ) as caught:
+        check_arguments(
+            composed(
+                "task=detection",
+                "head=mmdet",
+                "head.type=mmdet.FCOSS",
+                "head.config=fcos/fcos_r50-caffe_fpn_gn-head_1x_coco",
+            )
+        )
+    assert "Loss" not in str(caught.value)
