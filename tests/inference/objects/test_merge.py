@@ -1,7 +1,10 @@
 """What several tiles saw of an object is one object."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import shapely
 
 from geomm.inference.objects.candidates import Candidates
 from geomm.inference.objects.merge import ObjectMerger, cut_sides
@@ -46,3 +49,14 @@ def test_an_object_clear_of_the_border_is_none_of_a_larger_ones_parts():
 
 def test_parts_of_what_no_tile_saw_whole_are_joined():
     assert merged(((10, 10, 100, 40), LEFT_TILE), ((70, 10, 160, 40), RIGHT_TILE)) == [[10, 10, 160, 40]]
+
+
+def test_an_outline_along_a_tiles_border_is_compared_with_one_that_ends_before_it():
+    """It has a line in common with what both tiles saw, beside polygons."""
+    arms = [shapely.box(60, 10, 75, 20), shapely.box(60, 30, 75, 40)]
+    clamp = shapely.union_all([*arms, shapely.box(60, 20, 70, 30)])
+    found = candidates(((60, 10, 75, 40), LEFT_TILE), ((72, 12, 130, 38), RIGHT_TILE))
+    shapes = np.array([clamp, shapely.box(105, 12, 130, 38)], object)
+    kept = ObjectMerger("nms", 0.5, 0.0).add(replace(found, shapes=shapes), np.inf)
+    assert len(kept) == 2 and kept.shapes is not None
+    assert sorted(shapely.area(kept.shapes).tolist()) == [25 * 26, 400]
