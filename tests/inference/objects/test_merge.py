@@ -59,4 +59,4 @@ def test_an_outline_along_a_tiles_border_is_compared_with_one_that_ends_before_i
     shapes = np.array([clamp, shapely.box(105, 12, 130, 38)], object)
     kept = ObjectMerger("nms", 0.5, 0.0).add(replace(found, shapes=shapes), np.inf)
     assert len(kept) == 2 and kept.shapes is not None
-    assert sorted(shapely.area(kept.shapes).tolist()) == [25 * 26, 400]
+    assert sorted(shapely.area(kept.shapes).tolist()) == [400, 25 * 26]
