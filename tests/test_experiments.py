@@ -7,6 +7,7 @@ import rasterio.windows
 import geomm
 from geomm.config import compose
 from geomm.config.compose import config_dir, hydra_session
+from geomm.config.fitting import task_name
 from geomm.samples import make
 
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
@@ -41,7 +42,7 @@ def composed(name):
 
 def of_task(*tasks):
     """Return the experiments whose run has one of these tasks."""
-    return [name for name in EXPERIMENTS if geomm.config.rules.task_name(composed(name)) in tasks]
+    return [name for name in EXPERIMENTS if task_name(composed(name)) in tasks]
 
 
 def of_scenes(names):
@@ -65,7 +66,7 @@ def corner(scene, target, edge=256):
 def test_it_trains_and_maps(name, tmp_path, monkeypatch):
     monkeypatch.setenv("GEOMM_CACHE", str(tmp_path / "cache"))
     sample = composed(name).dataset.sample
-    task = geomm.config.rules.task_name(composed(name))
+    task = task_name(composed(name))
     package = geomm.train([f"experiment={name}", *SHORT, *TASK[task], f"work_dir={tmp_path / 'run'}"])
     options, files = MAPS[task]
     scene = corner(make(sample)["unseen"], tmp_path / "unseen.tif")

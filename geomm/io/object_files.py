@@ -172,7 +172,8 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path)
+        # Texts as they are: 007 is a name, and so is NA.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read as a csv of boxes ({reason})") from error
@@ -188,11 +189,7 @@ def read_pixel_csv(path: str | Path, *, label_field: str | None = None) -> dict[
         )
     edges = frame[[str(found[key]) for key in EDGES]].apply(pd.to_numeric, errors="coerce")
     labels = None if found["label"] is None else frame[found["label"]]
-    images = (
-        pd.Series([""] * len(frame))
-        if found["image"] is None
-        else frame[found["image"]].fillna("").astype(str).map(image_key)
-    )
+    images = pd.Series([""] * len(frame)) if found["image"] is None else frame[found["image"]].map(image_key)
     boxes = edges.to_numpy(np.float64)
     names = np.array([None] * len(frame) if labels is None else [_text(value) for value in labels], object)
     result = {}
@@ -229,6 +226,11 @@ def labels_of_image(
       DataError: none are its, or its name and folders do not tell which.
     """
     if set(labels) == {""}:
+        if len(scenes) > 1 and Path(file).stem != Path(scene).stem:
+            raise DataError(
+                f"{file} does not say which of {len(scenes)} images its boxes are of; add a column "
+                f"image_path, or give a csv a scene, called {Path(scene).stem}.csv for {scene}"
+            )
         return labels[""]
     owners = scenes_of_labels(tuple(labels), tuple(scenes) or (scene,), file)
     mine = [name for name, found in owners.items() if scene in found]
@@ -244,7 +246,7 @@ def labels_of_image(
 
 def _text(value: Any) -> str | None:
     """Return a class as text, None for a missing one."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or not str(value).strip():
         return None
     return _whole_as_text(str(value))
 

@@ -134,6 +134,19 @@ class ObjectLabels:
         changed = [None if name is None else names.get(str(name), name) for name in self.names]
         return replace(self, names=np.array([*changed, None], object)[:-1])
 
+    def check_size(self, width: int, height: int, image: str) -> None:
+        """Check that the labels are of an image of that size, where they say of which.
+
+        Raises:
+          DataError: of another.
+        """
+        if self.size not in (None, (width, height)):
+            assert self.size is not None
+            raise DataError(
+                f"{self.path}: labels of another size, {self.size[0]} x {self.size[1]}; {image} has "
+                f"{width} x {height} px"
+            )
+
     def in_image(self, width: int, height: int, problems: Problems) -> ObjectLabels:
         """Return what of the objects lies in an image, those that cannot be used being named and left out.
 

@@ -91,9 +91,15 @@ def _move_objects(
     edges, left = moved[:, 2:] - moved[:, :2], inside[:, 2:] - inside[:, :2]
     share = left.prod(1) / np.maximum(edges.prod(1), 1e-12)
     masks = None if objects.masks is None else np.ascontiguousarray(move(objects.masks))
+    cut = np.flatnonzero(share < 1 - 1e-6)
+    if masks is not None and objects.masks is not None and len(cut):
+        a, b, _, d, e, _ = origin
+        whole = objects.masks[cut].sum((1, 2)) / max(abs(a * e - b * d), 1e-12)
+        share[cut] = np.minimum(masks[cut].sum((1, 2)) / np.maximum(whole, 1e-12), 1.0)
+        inside[cut] = [box_of_pixels(masks[number], (0, 0), inside[number]) for number in cut]
     ignored = objects.ignored
     # Turns and flips keep all of an object; what earlier steps ignored stays ignored.
-    if (share < 1 - 1e-6).any():
+    if len(cut):
         ignored = (share < min_visible) | (False if ignored is None else ignored)
     counted = objects.counted
     if counted is not None:
@@ -103,6 +109,21 @@ def _move_objects(
     if masks is not None:
         there &= masks.any((1, 2))
     return changed if there.all() else changed[there]
+
+
+def box_of_pixels(
+    pixels: NDArray[np.bool_], corner: tuple[int, int], box: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return what of a box (4,) lies around pixels (h, w), whose first is at ``corner`` (column, row).
+
+    Without a pixel it is the box.
+    """
+    down, across = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
+    if not len(down):
+        return np.asarray(box, np.float64)
+    low = np.maximum(box[:2], [corner[0] + across[0], corner[1] + down[0]])
+    high = np.minimum(box[2:], [corner[0] + across[-1] + 1, corner[1] + down[-1] + 1])
+    return np.concatenate([low, high])
 
 
 def _move_boxes(boxes: Any, origin: Affine6) -> NDArray[np.float64]:

@@ -85,3 +85,22 @@ def test_a_repaired_feature_keeps_its_area(caplog):
     labels = objects_of_layer(VectorLabels("x.gpkg", geometries, names))
     assert labels.boxes.tolist() == [[1, 1, 21, 21], [50, 50, 60, 60]]
     assert labels.names.tolist() == ["a", None] and "1 features without an area" in caplog.text
+
+
+def test_texts_of_a_csv_are_as_they_are(tmp_path):
+    file = tmp_path / "boxes.csv"
+    file.write_text(HEADER + "001.tif,0,0,5,5,NA\n002.tif,0,0,5,5.5,\n001.tif,7,0,9,5,1.0\n")
+    labels = read_pixel_csv(file)
+    assert list(labels) == ["001.tif", "002.tif"]
+    assert labels["001.tif"].names.tolist() == ["NA", "1"] and labels["002.tif"].names.tolist() == [None]
+    assert labels["002.tif"].boxes.tolist() == [[0, 0, 5, 5.5]]
+
+
+def test_a_csv_without_images_is_of_the_scene_that_it_is_called_like(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("xmin,ymin,xmax,ymax\n0,0,5,5\n")
+    labels = read_pixel_csv(file)
+    assert len(labels_of_image(labels, "x/a.tif", str(file), ["x/a.tif", "x/b.tif"])) == 1
+    assert len(labels_of_image(labels, "x/b.tif", str(file))) == 1
+    with pytest.raises(DataError, match=r"which of 2 images its boxes are of; add a column.*b\.csv"):
+        labels_of_image(labels, "x/b.tif", str(file), ["x/a.tif", "x/b.tif"])

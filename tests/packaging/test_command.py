@@ -159,7 +159,7 @@ def test_what_is_wrong_ends_with_status_1(package, tmp_path, capsys):  # noqa: F
     path = rewritten(tmp_path, package, mlm=b"[]")
     assert command(["verify", str(path)]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert "error: FAIL  mlm.json" in lines[3] and sum("FAIL" in line for line in lines) == 1
+    assert len(lines) == 1 and lines[0].startswith("error: FAIL  mlm.json")
 
 
 @pytest.mark.parametrize(

@@ -252,9 +252,16 @@ def _names(classes: Classes) -> list[str]:
 
 
 def choose_classes(
-    found: Sequence[str], classes: Classes, what: str
+    found: Sequence[str], classes: Classes, what: str, *, names_first: bool = False
 ) -> tuple[tuple[ClassSpec, ...], dict[str, int]]:
-    """Return the classes in order, and from each name in the layer to its class's index."""
+    """Return the classes in order, and from each name in the layer to its class's index.
+
+    Args:
+      found: what the labels call the classes: by name, or by the value that a name is given for.
+      classes: names, or names by value; None takes what was found.
+      what: is labelled, for errors.
+      names_first: texts that are all names are names, even if they are all values too.
+    """
     numeric = all(name.lstrip("-").isdigit() for name in found)
     if classes is None:
         values = [int(name) for name in found] if numeric and len(found) > 1 else None
@@ -264,8 +271,11 @@ def choose_classes(
     values = None
     if isinstance(classes, Mapping):
         first: dict[str, int] = {}
+        texts = set(found)
+        are_names = (names_first and texts <= set(names)) or not texts <= set(map(str, classes))
         for value, name in classes.items():
-            aliases[str(value)] = names.index(str(name))
+            if not (are_names and str(value) in names):
+                aliases[str(value)] = names.index(str(name))
             if str(value).lstrip("-").isdigit():
                 first.setdefault(str(name), int(value))
         free = (number for number in count(1) if number not in first.values())

@@ -85,7 +85,8 @@ def open_scenes(
 def pair(scene: str, labels: Sequence[str], scenes: Sequence[str] = ()) -> str:
     """Return the label file of a scene: the only one, or the one whose name and folders are most alike.
 
-    Scenes of one name may share a file that says where it lies, as several dates of one place do.
+    An xml (PASCAL VOC) is of one scene, even where it is the only one for several. Scenes of one name may
+    share a file that says where it lies, as several dates of one place do.
 
     Args:
       scene: path.
@@ -95,7 +96,7 @@ def pair(scene: str, labels: Sequence[str], scenes: Sequence[str] = ()) -> str:
     Raises:
       DataError: there are several, and none, or more than one, is named like the scene.
     """
-    if len(labels) == 1:
+    if len(labels) == 1 and not (len(scenes) > 1 and Path(labels[0]).suffix.lower() == ".xml"):
         return labels[0]
     found, owners = _namesakes_of(tuple(scenes) or (scene,), tuple(labels))
     mine = found.get(scene, ())

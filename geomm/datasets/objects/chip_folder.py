@@ -31,10 +31,11 @@ class ChipFolder:
 
     Attributes:
       chips: image and reader of its labels.
-      names: class name by the value that labels use, empty where labels name classes.
+      names: class name by value, empty where nothing says.
       colors: by value.
       map_space: False for oblique imagery and photos.
       cell_size: pixel edge in map units, 0 where unknown.
+      by_value: whether labels hold values rather than names; None where that is not known.
     """
 
     chips: list[tuple[Path, ReadLabels]]
@@ -42,6 +43,7 @@ class ChipFolder:
     colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     map_space: bool = True
     cell_size: float = 0.0
+    by_value: bool | None = None
 
 
 def list_images(root: Path) -> list[Path]:

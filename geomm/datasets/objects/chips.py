@@ -102,7 +102,7 @@ class ObjectChips(abc.ABC):
         folder = self.read_folder(problems)
         chips, bands = self._usable(folder, problems)
         classes, index_of, labels = self.target.settle_classes(
-            [chip.labels for chip in chips], problems, names=folder.names
+            [chip.labels for chip in chips], problems, names=folder.names, by_value=folder.by_value
         )
         for chip, known in zip(chips, labels, strict=True):
             chip.labels = known
@@ -154,12 +154,7 @@ class ObjectChips(abc.ABC):
         self, info: RasterInfo, read: ReadLabels, bands: Sequence[int], problems: Problems
     ) -> ObjectChip:
         labels = read(info)
-        if labels.size not in (None, (info.width, info.height)):
-            assert labels.size is not None
-            raise DataError(
-                f"{labels.path}: labels of another size, {labels.size[0]} x {labels.size[1]}; {info.path} "
-                f"has {info.width} x {info.height} px"
-            )
+        labels.check_size(info.width, info.height, info.path)
         labels = labels.in_image(info.width, info.height, problems)
         pixels, valid = RasterReader(info.path).read(PixelWindow(0, 0, info.width, info.height), bands)
         moments = moments_of(pixels[:, valid]) if valid.any() else np.zeros((5, len(bands)))

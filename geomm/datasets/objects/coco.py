@@ -43,7 +43,7 @@ class CocoChips(ObjectChips):
                 problems.tell("labels of a missing image", f"{path}: image {name} is not below {self.root}")
         chips = certain_chips(file.labels, owners, problems)
         # Categories are names already; their numbers become the classes' values.
-        return ChipFolder(chips, file.classes, map_space=self.map_space)
+        return ChipFolder(chips, file.classes, by_value=False, map_space=self.map_space)
 
     def _json(self) -> Path:
         if self.annotations is not None:

@@ -120,12 +120,7 @@ class BoxTarget:
                 f"{file}: labels of objects are a vector layer, a csv of pixel boxes, PASCAL VOC xml or COCO "
                 f"json, not a {ending or 'file without ending'}"
             )
-        if found.size not in (None, (info.width, info.height)):
-            assert found.size is not None
-            raise DataError(
-                f"{file}: labels of another size, {found.size[0]} x {found.size[1]}; {info.path} has "
-                f"{info.width} x {info.height} px"
-            )
+        found.check_size(info.width, info.height, info.path)
         return found
 
     def _of_many(self, file: str, skip: bool) -> dict[str, ObjectLabels] | None:
@@ -165,6 +160,7 @@ class BoxTarget:
         problems: Problems,
         *,
         names: Mapping[int, str] | None = None,
+        by_value: bool | None = None,
     ) -> tuple[tuple[ClassSpec, ...], dict[str, int], list[ObjectLabels]]:
         """Settle the classes of all images.
 
@@ -173,6 +169,7 @@ class BoxTarget:
           problems: told of objects of a class that ``classes`` does not list, and of those without one, which
             are ignored.
           names: what the files call values, by value.
+          by_value: whether labels hold values rather than names; None where files do not say.
 
         Returns:
           The classes, the index of each name in the labels, and the labels that are of a class or ignored.
@@ -186,7 +183,9 @@ class BoxTarget:
         only = _only(self.classes or list(names.values())) if nameless else ""
         known = [_name_all(item, only) if nameless else item for item in labels]
         if names:
-            known = [item.named(_called(names, self.classes)) for item in known]
+            texts = {str(name) for item in known for name in item.names if name is not None}
+            called = _called(names, self.classes, texts, by_value)
+            known = [item.named(called) for item in known]
         listed = _listed(self.classes) or set(names.values())
         known = [self._of_known_classes(item, listed, problems) for item in known]
         found = layer_classes([item.names[~item.ignored] for item in known])
@@ -198,7 +197,7 @@ class BoxTarget:
             unseen = [name for name in names.values() if name not in found]
             if unseen:
                 _LOG.warning("no object of class %s in these labels", ", ".join(unseen))
-        specs, index_of = choose_classes(found, classes, "objects")
+        specs, index_of = choose_classes(found, classes, "objects", names_first=bool(names))
         if len(specs) >= MAX_CLASSES:
             raise DataError(f"{len(specs)} classes found; at most {MAX_CLASSES - 1} are possible")
         self._measure(known)
@@ -267,11 +266,19 @@ def _listed(classes: Classes) -> set[str]:
     return {str(name) for name in classes or ()}
 
 
-def _called(names: Mapping[int, str], classes: Classes) -> dict[str, str]:
-    """Return what values in labels are called, and the files' names of them: the user's word goes first."""
+def _called(
+    names: Mapping[int, str], classes: Classes, texts: set[str], by_value: bool | None
+) -> dict[str, str]:
+    """Return what the labels' texts, values or the files' names of them, are called.
+
+    The user's word goes first. Texts that are all names are no values, whatever they look like.
+    """
     own = {str(key): str(name) for key, name in classes.items()} if isinstance(classes, Mapping) else {}
-    called = {str(value): own.get(str(value), name) for value, name in names.items()}
-    return called | {name: own[str(value)] for value, name in names.items() if str(value) in own}
+    values = {str(value): own.get(str(value), name) for value, name in names.items()}
+    known = {name: own.get(str(value), name) for value, name in names.items()}
+    if by_value is False or (by_value is None and texts <= known.keys()):
+        return known
+    return values if by_value or texts <= values.keys() else values | known
 
 
 def _only(classes: Classes) -> str:

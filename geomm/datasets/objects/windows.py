@@ -15,6 +15,7 @@ from geomm.io.clipping import clip_outlines
 from geomm.io.object_labels import ObjectLabels
 from geomm.structures import IGNORE_INDEX, NO_CLASS, Objects, PixelWindow, RasterSample
 from geomm.transforms.compose import Compose
+from geomm.transforms.raster import box_of_pixels
 
 #: Windows that are looked at before one without objects is given up.
 _TRIES = 12
@@ -186,15 +187,10 @@ def hide(
         part = seen[rows, cols]
         if part.all():
             continue
-        share[number] *= part.mean() if part.size else 0.0
-        if part.any():
-            down, across = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-            boxes[number] = [
-                max(left, cols.start + across[0]),
-                max(top, rows.start + down[0]),
-                min(right, cols.start + across[-1] + 1),
-                min(bottom, rows.start + down[-1] + 1),
-            ]
+        whole = np.ones_like(part) if objects.masks is None else objects.masks[number, rows, cols]
+        part = whole & part
+        share[number] *= part.sum() / max(whole.sum(), 1)
+        boxes[number] = box_of_pixels(part, (cols.start, rows.start), objects.boxes[number])
     return replace(objects, boxes=boxes, masks=masks), share
 
 

@@ -36,7 +36,7 @@ class YoloChips(ObjectChips):
                 f"{self.root} holds no labels; expected a text file an image, beside it or in labels/"
             )
         chips: list[tuple[Path, ReadLabels]] = [(image, partial(_read, file)) for image, file in used.items()]
-        return ChipFolder(chips, class_names(self.root), map_space=self.map_space)
+        return ChipFolder(chips, class_names(self.root), by_value=True, map_space=self.map_space)
 
 
 def _label_of(image: Path, root: Path) -> Path:
@@ -76,7 +76,6 @@ def class_names(root: Path) -> dict[int, str]:
             ) from error
         if isinstance(names, list):
             return {value: str(name) for value, name in enumerate(names)}
-    file = root / "classes.txt"
-    if not file.is_file():
-        return {}
-    return dict(enumerate(line.strip() for _, line in read_lines(file)))
+    # Tools write it beside the labels too.
+    lists = sorted(root.rglob("classes.txt"), key=lambda path: len(path.parts))
+    return dict(enumerate(line.strip() for _, line in read_lines(lists[0]))) if lists else {}

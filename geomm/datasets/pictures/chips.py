@@ -27,6 +27,7 @@ class NamedChips(CropSource):
     """
 
     groups = "groups of chips that do not overlap"
+    names_first = True
 
     def __init__(self, *, root: str, **options: Any) -> None:
         super().__init__(**options)

@@ -181,7 +181,7 @@ def oversampled(labels: NDArray[np.float32], share: float) -> NDArray[np.intp]:
       labels: (N, K) 1 where a picture shows a class.
       share: each class comes up at least this share as often as the most frequent one; 0 adds none.
     """
-    counts = labels.sum(0)
+    counts = labels.sum(0, dtype=np.float64)  # thirds of float32 do not add up to a whole
     wanted = share * counts.max()
     times = np.where(counts > 0, np.maximum(wanted / np.maximum(counts, 1), 1), 1)
     # A picture of several classes is repeated for its rarest.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from geomm.io.tables import to_crs
 from geomm.io.vector import VectorLabels, read_layer, to_map, to_pixels
 from geomm.registry import DATASETS
 
+_LOG = logging.getLogger("geomm")
 #: Files of boxes in pixels of the scene.
 _BOX_ENDINGS = (".xml", ".csv")
 
@@ -128,6 +130,10 @@ class Footprints(CropSource):
         else:
             boxes = read_pixel_csv(file, label_field=self.label_field)
             labels = labels_of_image(boxes, scene.path, file, scenes)
+        labels.check_size(scene.width, scene.height, scene.path)
+        if labels.ignored.any():
+            _LOG.info("%s: %d objects marked as difficult are left out", file, int(labels.ignored.sum()))
+            labels = labels[~labels.ignored]
         return _Features(labels.geometries, list(labels.names), _called(labels.geometries, "box"))
 
     def _cut(self, scene: str, info: RasterInfo, features: _Features) -> list[Picture]:
@@ -137,7 +143,8 @@ class Footprints(CropSource):
             label = f"{scene}: {called}"
             x, y = outline.centroid.x, outline.centroid.y
             if name is None:
-                self.leave_out("features without a class", f"{label} has no {self.label_field}")
+                field = self.label_field or "class"
+                self.leave_out("features without a class", f"{label} has no {field}")
                 continue
             if not (0 <= x < info.width and 0 <= y < info.height):
                 self.leave_out("features off the scene", f"{label}: its middle is off the scene")

@@ -77,6 +77,8 @@ class CropSource(abc.ABC):
 
     #: What decides that pictures stay together, for messages.
     groups = "pictures"
+    #: Whether what labels say is a name rather than a value where it is both.
+    names_first = False
     margin: float = 0.0
     margin_m: float | None = None
     blackout: bool = False
@@ -283,7 +285,9 @@ class CropSource(abc.ABC):
     ) -> tuple[tuple[ClassSpec, ...], NDArray[np.float32], bool]:
         """Return the classes, each picture's as (N, K), and whether a picture may have several."""
         found = layer_classes([np.array([n for item in pictures for n in item.names], object)])
-        classes, index_of = choose_classes(found, self._given(found), "pictures")
+        classes, index_of = choose_classes(
+            found, self._given(found), "pictures", names_first=self.names_first
+        )
         labels = np.zeros((len(pictures), len(classes)), np.float32)
         for row, item in zip(labels, pictures, strict=True):
             row[[index_of[name] for name in item.names]] = 1

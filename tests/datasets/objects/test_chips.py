@@ -221,6 +221,14 @@ def test_yolo_is_read(tmp_path, polygons, names):
     assert [item.value for item in source.spec.classes] == [0, 1]
 
 
+def test_a_list_of_classes_may_lie_with_the_labels_of_yolo(tmp_path):
+    yolo(tmp_path, names="classes.txt")
+    (tmp_path / "classes.txt").rename(tmp_path / "labels" / "train" / "classes.txt")
+    source = YoloChips(root=str(tmp_path))
+    source.prepare(None)
+    check(source)
+
+
 def break_coco(root, change):
     data = coco(root, segmentation="rle")
     change(data["annotations"])

@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from shapely import Point, box
 from geomm.datasets.maps.geotiff import GeoTiffScenes
 from geomm.datasets.objects.collate import collate_objects
 from geomm.datasets.objects.targets import BoxTarget
-from geomm.datasets.objects.windows import cut_objects
+from geomm.datasets.objects.windows import cut_objects, hide
 from geomm.errors import DataError
 from geomm.io.object_labels import ObjectLabels, Problems
-from geomm.structures import PixelWindow
+from geomm.structures import Objects, PixelWindow
 from tests.datasets.common import CRS, layer, positions, squares, write
 
 SIZE = 160
@@ -400,3 +401,62 @@ def test_features_without_a_class_are_ignored(tmp_path, caplog):
                 seen += 1
                 assert ignored
     assert seen
+
+
+@pytest.mark.parametrize(
+    ("texts", "names", "by_value", "expected"),
+    [
+        (["0", "1"], {0: "1", 1: "0"}, True, ["1", "0"]),  # numbers of YOLO
+        (["0", "1"], {0: "1", 1: "0"}, False, ["0", "1"]),  # categories of COCO
+        (["0", "1"], {0: "1", 1: "0"}, None, ["0", "1"]),
+        (["2", "3"], {1: "2", 2: "3"}, None, ["2", "3"]),
+        (["1", "2"], {1: "2", 2: "3"}, None, ["2", "3"]),
+        (["1", "2"], {1: "palm", 2: "pool"}, None, ["palm", "pool"]),
+        (["palm", "2"], {1: "palm", 2: "pool"}, None, ["palm", "pool"]),
+    ],
+)
+def test_names_that_look_like_values_are_told_from_them(texts, names, by_value, expected):
+    labels = ObjectLabels.of_boxes("x", [[0, 0, 9, 9], [10, 0, 19, 9]], texts)
+    target, problems = BoxTarget(), Problems(False)
+    specs, index_of, (known,) = target.settle_classes([labels], problems, names=names, by_value=by_value)
+    assert [specs[index_of[name]].name for name in known.names] == expected
+    value_of = {name: value for value, name in names.items()}
+    assert [specs[index_of[name]].value for name in known.names] == [value_of[name] for name in expected]
+
+
+def test_values_of_a_layer_are_values_even_where_they_are_names_too(scene, tmp_path):
+    image, _, _, kinds = scene
+    boxes, _ = squares(SIZE, SIZE, step=16, size=8)
+    labels = layer(tmp_path / "numbers.gpkg", boxes, kind=[{"a": 1, "b": 2}[kind] for kind in kinds])
+    target = BoxTarget(label_field="kind", classes={1: "2", 2: "1"})
+    source = prepared(image, labels, tmp_path, target, classes={1: "2", 2: "1"})
+    assert [(item.value, item.name) for item in source.spec.classes] == [(1, "2"), (2, "1")]
+
+
+def test_a_masked_object_shows_by_its_mask_and_not_by_its_box():
+    """Beside ground of another split: of the lower left triangle the left half is hidden."""
+    rows, cols = np.mgrid[:100, :100]
+    mask = rows >= cols  # three quarters of it lie left of the middle
+    objects = Objects(np.array([[0, 0, 100, 100]], np.float32), np.array([0]), masks=mask[None])
+    seen = cols >= 50
+    shown, share = hide(objects, np.ones(1), seen)
+    assert share[0] == pytest.approx(0.25, abs=0.01)
+    assert shown.boxes[0].tolist() == [50, 50, 100, 100]
+    np.testing.assert_array_equal(shown.masks[0], mask & seen)
+    boxed, share = hide(replace(objects, masks=None), np.ones(1), seen)
+    assert share[0] == 0.5 and boxed.boxes[0].tolist() == [50, 0, 100, 100]
+
+
+@pytest.mark.parametrize("ending", [".xml", ".csv"])
+def test_labels_of_one_scene_are_not_given_to_another(tmp_path, ending):
+    for name in "ab":
+        write(tmp_path / f"{name}.tif", positions(SIZE, SIZE))
+    boxes = [(9 * k, 9 * k, 9 * k + 8, 9 * k + 8, "x") for k in range(1, 17)]
+    lines = ["xmin,ymin,xmax,ymax,label", *(",".join(map(str, item)) for item in boxes)]
+    text = voc_xml(boxes, "a.tif", (SIZE, SIZE)) if ending == ".xml" else "\n".join(lines)
+    labels = tmp_path / f"a{ending}"
+    labels.write_text(text)
+    with pytest.raises(DataError, match=r"b\.tif"):
+        prepared(tmp_path / "*.tif", labels, tmp_path / "cache", BoxTarget())
+    source = prepared(tmp_path / "a.tif", labels, tmp_path / "cache", BoxTarget())
+    assert [item.name for item in source.spec.classes] == ["x"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from geomm.datasets.pictures.crops import Crop, CropDataset, around, oversampled, read_crop, whole_image
@@ -95,6 +95,7 @@ def test_a_whole_image_keeps_its_proportions(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(counts=st.lists(st.integers(1, 60), min_size=2, max_size=5), share=st.floats(0, 1))
+@example(counts=[3, 5], share=1.0)
 def test_oversampling_reaches_the_share_and_drops_nothing(counts, share):
     labels = np.repeat(np.eye(len(counts), dtype=np.float32), counts, axis=0)
     positions = oversampled(labels, share)

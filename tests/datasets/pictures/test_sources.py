@@ -1,6 +1,8 @@
 """Folders, exports and features become labelled pictures; what cannot be used is named."""
 
+import json
 import shutil
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -343,3 +345,40 @@ def test_pictures_of_other_bands_are_named(tmp_path):
     with pytest.raises(DataError, match=r"grey\.png has 1 bands"):
         Folders(root=str(tmp_path)).prepare(tmp_path)
     shutil.rmtree(tmp_path / "dark")
+
+
+def test_folders_that_are_called_like_other_values_keep_their_names(tmp_path):
+    export(tmp_path, "Imagenet", ["a", "b"] * 6)
+    for old, new in (("class_a", "1"), ("class_b", "2")):
+        (tmp_path / "images" / old).rename(tmp_path / "images" / new)
+    described = {
+        "MetaDataMode": "Imagenet",
+        "Classes": [{"Value": 2, "Name": "1"}, {"Value": 1, "Name": "2"}],
+    }
+    (tmp_path / "esri_model_definition.emd").write_text(json.dumps(described))
+    source = NamedChips(root=str(tmp_path))
+    spec = source.prepare(tmp_path)
+    for split in ("train", "val"):
+        data = source.split(split)
+        shown = [names(spec)[int(row.argmax())] for row in data.labels]
+        assert shown == [Path(crop.path).parent.name for crop in data.crops]
+    assert {(item.value, item.name) for item in spec.classes} == {(2, "1"), (1, "2")}
+
+
+def test_difficult_objects_and_labels_of_another_image_are_no_pictures(tmp_path, caplog):
+    scene = write(tmp_path / "scene.tif", np.full((3, 60, 60), 90, np.uint8), origin=ORIGIN)
+    one = (
+        "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin><ymin>1</ymin><xmax>{}</xmax>"
+    )
+    one += "<ymax>20</ymax></bndbox></object>"
+    objects = "".join(one.format("uv"[k % 2], int(k == 3), 1 + 8 * k, 8 + 8 * k) for k in range(6))
+    file = tmp_path / "scene.xml"
+    for size in (60, 99):
+        head = f"<size><width>{size}</width><height>{size}</height></size>"
+        file.write_text(f"<annotation>{head}{objects}</annotation>")
+        source = Footprints(images=str(scene), labels=str(file), split={"val": 0.3, "block_px": 10})
+        if size == 60:
+            assert len(source.find()) == 5
+        else:
+            with pytest.raises(DataError, match=r"labels of another size, 99 x 99; .* has 60 x 60 px"):
+                source.find()
