@@ -145,7 +145,7 @@ def open_source(dataset: Mapping[str, Any], options: ChipOptions, cache: Path) -
 
 def _target(dataset: Mapping[str, Any], format: str) -> Any:
     if format in OBJECT_FORMATS:
-        return BoxTarget.of(dataset, masks=True)
+        return BoxTarget.of(dataset, masks=True, tell_boxes=format == "RCNN_Masks")
     if format in IMAGE_FORMATS:
         return _ImageryTarget()
     keys = ("label_field", "classes", "background", "all_touched")

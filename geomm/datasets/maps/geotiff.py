@@ -9,6 +9,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from geomm.datasets.blocks import (
@@ -24,6 +25,7 @@ from geomm.datasets.maps.labels import Classes, LabelTable
 from geomm.datasets.maps.scene_files import OpenScene, Paths, check_alike
 from geomm.datasets.maps.targets import MaskTarget, SceneTarget
 from geomm.datasets.maps.windows import BlockWindows, Scene
+from geomm.datasets.same_ground import blocks_on_same_ground
 from geomm.errors import DataError
 from geomm.io.stac import place_items
 from geomm.registry import DATASETS
@@ -210,13 +212,16 @@ class GeoTiffScenes:
 
     def _assign(self, opened: Sequence[OpenScene], scans: Sequence[BlockScan]) -> list[Scene]:
         """Divide the blocks of the scenes to train on; those of the others are for one split each."""
-        divided = [scan for scene, scan in zip(opened, scans, strict=True) if scene.role == 0]
-        assigned = assign_blocks(
-            np.concatenate([scan.classes for scan in divided]),
-            self.split_options,
-            seed=self.seed,
-            own={scene.role for scene in opened},
-        )
+        pairs = zip(opened, scans, strict=True)
+        infos, divided = zip(*[(s.reader.info, scan) for s, scan in pairs if s.role == 0], strict=True)
+        classes = np.concatenate([scan.classes for scan in divided])
+        owner, shared = blocks_on_same_ground(infos, divided)
+        together = np.zeros_like(classes)
+        np.add.at(together, owner, classes)  # ground that several scenes show goes to one split
+        own = {scene.role for scene in opened}
+        assigned = assign_blocks(together, self.split_options, seed=self.seed, own=own)[owner]
+        assigned[classes.sum(1) == 0] = -1
+        _keep_apart(assigned, shared)
         parts = iter(np.split(assigned, np.cumsum([len(scan.valid) for scan in divided])[:-1]))
         return [
             Scene(
@@ -304,6 +309,22 @@ class GeoTiffScenes:
                 item.name,
                 ", ".join(f"{n:,} {unit} {s}" for s, n in zip(SPLITS, counts, strict=True) if n),
             )
+
+
+def _keep_apart(splits: NDArray[np.int8], shared: NDArray[np.intp]) -> None:
+    """Leave out, in place, training blocks that show ground of another split in another scene.
+
+    Args:
+      splits: (N,) index into ``SPLITS``, -1 for none.
+      shared: (P, 2) blocks that have ground in common.
+    """
+    one, two = splits[shared.T]
+    first, second = shared[(one != two) & (one >= 0) & (two >= 0)].T
+    # Of validation and test the later one goes.
+    lost = np.unique(np.where(splits[first] == 0, first, second))
+    if len(lost):
+        splits[lost] = -1
+        _LOG.info("%d blocks left out: in another scene part of their ground is of another split", len(lost))
 
 
 def _check_classes(spec: RasterSpec, unit: str) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from geomm.errors import DataError
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.paths import RASTER_ENDINGS
+from geomm.io.photos import read_tags
 from geomm.io.raster_info import RasterInfo
 
 
@@ -44,6 +45,12 @@ class ChipFolder:
     map_space: bool = True
     cell_size: float = 0.0
     by_value: bool | None = None
+
+
+def tell_turned(info: RasterInfo, problems: Problems) -> None:
+    """Count an image that is shown turned by its EXIF tags: boxes drawn on what is shown would miss."""
+    if read_tags(info.path).orientation != 1:
+        problems.note("image that its EXIF tags turn: labels are taken to be of its pixels as stored", 1)
 
 
 def list_images(root: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from geomm.datasets.blocks import SPLITS
 from geomm.datasets.maps.labels import Classes, recolour
 from geomm.datasets.moments import merge_moments, moments_of
 from geomm.datasets.objects.chip_dataset import ObjectChip, ObjectChipDataset
-from geomm.datasets.objects.chip_folder import ChipFolder, ReadLabels
+from geomm.datasets.objects.chip_folder import ChipFolder, ReadLabels, tell_turned
 from geomm.datasets.objects.targets import BoxTarget
 from geomm.datasets.objects.windows import counts_by_class
 from geomm.datasets.overlaps import divide_chips
@@ -155,6 +155,7 @@ class ObjectChips(abc.ABC):
     ) -> ObjectChip:
         labels = read(info)
         labels.check_size(info.width, info.height, info.path)
+        tell_turned(info, problems)
         labels = labels.in_image(info.width, info.height, problems)
         pixels, valid = RasterReader(info.path).read(PixelWindow(0, 0, info.width, info.height), bands)
         moments = moments_of(pixels[:, valid]) if valid.any() else np.zeros((5, len(bands)))

@@ -15,6 +15,7 @@ import numpy as np
 from geomm.datasets.maps.labels import Classes, LabelTable, choose_classes, is_vector
 from geomm.datasets.maps.scene_files import OpenScene, Paths, open_scenes
 from geomm.datasets.maps.windows import Change, RandomWindows
+from geomm.datasets.objects.chip_folder import tell_turned
 from geomm.datasets.objects.windows import JudgeObjects, LearnObjects, ObjectWindows, SceneObjects, margin_px
 from geomm.errors import DataError
 from geomm.io.coco import read_coco
@@ -50,6 +51,7 @@ class BoxTarget:
       min_visible: an object is ignored in a training window that shows less than this share of its area.
       empty_share: share of training windows without an object.
       masks: samples carry each object's pixels; without, an object is its box.
+      tell_boxes: whether to say so where all outlines are boxes.
     """
 
     labelled = True
@@ -64,17 +66,21 @@ class BoxTarget:
         min_visible: float = 0.5,
         empty_share: float = 0.1,
         masks: bool = False,
+        tell_boxes: bool = True,
     ) -> None:
         self.label_field, self.classes = label_field, classes
         self.min_visible, self.empty_share, self.masks = min_visible, empty_share, masks
+        self.tell_boxes = tell_boxes
         self.object_px: tuple[float, float] | None = None
         self._edges = np.zeros(0)
 
     @classmethod
-    def of(cls, dataset: Mapping[str, Any], *, masks: bool) -> BoxTarget:
+    def of(cls, dataset: Mapping[str, Any], *, masks: bool, tell_boxes: bool = True) -> BoxTarget:
         """Return the target that a dataset's config describes."""
         keys = ("label_field", "classes", "min_visible", "empty_share")
-        return cls(masks=masks, **{key: dataset[key] for key in keys if key in dataset})
+        return cls(
+            masks=masks, tell_boxes=tell_boxes, **{key: dataset[key] for key in keys if key in dataset}
+        )
 
     def open(self, images: Paths, labels: Paths, *, skip_errors: bool, role: int) -> list[OpenScene]:
         assert images is not None
@@ -88,6 +94,7 @@ class BoxTarget:
             # A file of one scene is known by its own name, whatever it calls the image.
             rivals = scenes if len(files) == 1 else (scene,)
             found = self._read(file or _beside(scene), scene, rivals, info, problems.skip)
+            tell_turned(info, problems)
             found = found.in_image(info.width, info.height, problems)
             objects = found if self.masks else found.as_boxes()
             return OpenScene(reader, SceneObjects(objects=objects, masks=self.masks), role)
@@ -201,7 +208,7 @@ class BoxTarget:
         if len(specs) >= MAX_CLASSES:
             raise DataError(f"{len(specs)} classes found; at most {MAX_CLASSES - 1} are possible")
         self._measure(known)
-        if self.masks and all(item.are_boxes for item in known):
+        if self.masks and self.tell_boxes and all(item.are_boxes for item in known):
             _LOG.warning(
                 "all outlines are rectangles, as of labels that are boxes: such masks are taught; "
                 "task=detection learns boxes"

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as rle
 
 from geomm.datasets import Chips, CocoChips, VocChips, YoloChips
@@ -227,6 +228,19 @@ def test_a_list_of_classes_may_lie_with_the_labels_of_yolo(tmp_path):
     source = YoloChips(root=str(tmp_path))
     source.prepare(None)
     check(source)
+
+
+def test_images_that_are_shown_turned_are_counted(tmp_path, caplog):
+    yolo(tmp_path)
+    for number in (0, 3):
+        path = tmp_path / "images" / "train" / f"{number}.png"
+        with Image.open(path) as image:
+            tags = image.getexif()
+            tags[0x0112] = 3
+            image.convert("RGB").save(path.with_suffix(".jpg"), exif=tags, quality=95)
+        path.unlink()
+    YoloChips(root=str(tmp_path)).prepare(None)
+    assert "image that its EXIF tags turn: labels are taken to be of its pixels as stored: 2" in caplog.text
 
 
 def break_coco(root, change):
