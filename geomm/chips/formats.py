@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geomm.chips.images import write_values
 from geomm.chips.options import ChipOptions
 from geomm.chips.sources import Cut, CutObjects, Source
+from geomm.io.class_folders import class_folders
 from geomm.structures import IGNORE_INDEX
 
 #: What a chip shows of a class, by class index: areas of objects in pixels, or one number of pixels.
@@ -329,18 +330,15 @@ class MultiLabeledTiles(LabeledTiles):
 class Imagenet(_Labelled):
     """``images/CLASS/STEM``, without labels."""
 
+    def __init__(self, source: Source, options: ChipOptions) -> None:
+        super().__init__(source, options)
+        self.folders = class_folders([item.name for item in source.classes])
+
     def image(self, cut: Cut, stem: str) -> str:
-        name = self.source.classes[self.shown(cut)[0]].name
-        return f"images/{_as_folder(name)}/{stem}{self.options.ending}"
+        return f"images/{self.folders[self.shown(cut)[0]]}/{stem}{self.options.ending}"
 
     def write_label(self, cut: Cut, root: Path, stem: str) -> dict[str, Any]:
         return {}
-
-
-def _as_folder(name: str) -> str:
-    """Return a class's name as a folder's, on any system."""
-    kept = "".join("_" if letter in '\\/:*?"<>|' or ord(letter) < 32 else letter for letter in name)
-    return kept.strip(". ") or "_"
 
 
 class ExportTiles(ChipFormat):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from geomm.errors import DataError
+from geomm.io.namesakes import namesakes
 from geomm.io.paths import RASTER_ENDINGS
 from geomm.io.sniff import object_rows
 
@@ -25,6 +27,13 @@ TASKS_OF_KIND: dict[str, tuple[str, ...]] = {
     "Imagenet": ("classification",),
     "Export_Tiles": ("super_resolution",),
 }
+#: How labels end, where they are no rasters.
+_LABEL_ENDINGS: dict[str, tuple[str, ...]] = {
+    "PASCAL_VOC_rectangles": (".xml",),
+    "KITTI_rectangles": (".txt",),
+    "Labeled_Tiles": (".xml",),
+    "MultiLabeled_Tiles": (".xml",),
+}
 DEFINITION, STATISTICS, MAP = "esri_model_definition.emd", "esri_accumulated_stats.json", "map.txt"
 #: A file in a line of map.txt. Its folders may have blanks: it ends where the next one or nothing follows.
 _MAPPED = re.compile(r"(?:^|\s)((?:images2?|labels)[\\/].*?\.\w+)(?=\s+(?:images2?|labels)[\\/]|\s*$)", re.I)
@@ -38,7 +47,7 @@ class Export:
     Attributes:
       root: its folder.
       kind: MetaDataMode, by the layout of the folder where nothing says.
-      pairs: image and label of each chip, the label None where it is missing.
+      pairs: image and label of each chip; either file may be missing, the label None where nothing names it.
       classes: name by value.
       colors: colour by value, where the export gives a usable one.
       map_space: False for oblique imagery.
@@ -73,7 +82,7 @@ def read_export(root: str | Path, *, kinds: Sequence[str]) -> Export:
         )
     definition, statistics = _json(folder / DEFINITION), _json(folder / STATISTICS)
     kind = _kind(folder, definition, statistics)
-    pairs = _in_folders(folder) if kind == "Imagenet" else _map_file(folder) or _by_name(folder)
+    pairs = _in_folders(folder) if kind == "Imagenet" else _map_file(folder) or _by_name(folder, kind)
     if not pairs:
         raise DataError(f"{folder}/images holds no chips")
     if kind not in kinds:
@@ -125,14 +134,21 @@ def _kind_by_layout(folder: Path) -> str:
         in_folders = (folder / "images").is_dir() and any(p.is_dir() for p in (folder / "images").iterdir())
         return "Imagenet" if in_folders else "Export_Tiles"
     for path in sorted(labels.iterdir())[:20]:
-        ending = path.suffix.lower()
-        if path.is_dir() and any(p.suffix.lower() in RASTER_ENDINGS for p in path.iterdir()):
+        files = sorted(path.rglob("*"))[:20] if path.is_dir() else [path]
+        of_class = path.is_dir() and not (folder / "images" / path.name).is_dir()
+        if of_class and any(p.suffix.lower() in RASTER_ENDINGS for p in files):
             return "RCNN_Masks"
-        if ending == ".xml" and not path.name.endswith(".aux.xml"):
-            return "PASCAL_VOC_rectangles"
-        if ending == ".txt" and object_rows(path) == "kitti":
-            return "KITTI_rectangles"
+        found = next(filter(None, map(_kind_of_label, files)), None)
+        if found is not None:
+            return found
     return "Classified_Tiles"
+
+
+def _kind_of_label(path: Path) -> str | None:
+    ending = path.suffix.lower()
+    if ending == ".xml" and not path.name.endswith(".aux.xml"):
+        return "PASCAL_VOC_rectangles"
+    return "KITTI_rectangles" if ending == ".txt" and object_rows(path) == "kitti" else None
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -147,8 +163,16 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _in_folders(folder: Path) -> list[tuple[Path, Path | None]]:
     """Return every chip of folders a class, whose names may come again in the next folder."""
-    files = sorted((folder / "images").rglob("*"))
-    return [(path, None) for path in files if path.suffix.lower() in RASTER_ENDINGS and path.is_file()]
+    return [(path, None) for path in files_in(folder / "images")]
+
+
+def files_in(folder: Path, endings: Collection[str] = RASTER_ENDINGS) -> list[Path]:
+    """Return the files of some endings in a folder, searched in depth; none where it is missing."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in endings and not path.name.endswith(".aux.xml") and path.is_file()
+    ]
 
 
 def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
@@ -178,17 +202,81 @@ def _map_file(folder: Path) -> list[tuple[Path, Path | None]]:
             "%s: %d of %d lines name no file that is there (the first: %r); they are left out",
             *(file, len(lacking), len(lines), lacking[0]),
         )
+    if pairs:
+        _tell_unlisted(file, pairs)
     return list(pairs.items())
 
 
-def _by_name(folder: Path) -> list[tuple[Path, Path | None]]:
+def _tell_unlisted(file: Path, listed: Collection[Path]) -> None:
+    """Warn of the images that map.txt does not list."""
+    images = files_in(file.parent / "images")
+    unlisted = [path for path in images if path not in listed]
+    if unlisted:
+        _LOG.warning(
+            "%s: %d of %d chips of images/ are in none of its lines (the first: %s); they are left out",
+            *(file, len(unlisted), len(images), unlisted[0]),
+        )
+
+
+def _by_name(folder: Path, kind: str) -> list[tuple[Path, Path | None]]:
     """Pair images and labels by their names; halves of a pair are kept for the caller to judge."""
-    labels, images = (
-        {p.stem: p for p in sorted((folder / part).rglob("*")) if p.suffix.lower() in endings}
-        for part, endings in (("labels", (*RASTER_ENDINGS, ".xml", ".txt")), ("images", RASTER_ENDINGS))
-    )
-    alone = [(folder / "images" / labels[stem].name, labels[stem]) for stem in labels if stem not in images]
-    return [*((image, labels.get(stem)) for stem, image in images.items()), *alone] if images else []
+    images = {path.relative_to(folder / "images"): path for path in files_in(folder / "images")}
+    if not images:
+        return []
+    endings = _LABEL_ENDINGS.get(kind, RASTER_ENDINGS)
+    labels: dict[Path, Path] = {}
+    for path in files_in(folder / "labels", endings):
+        inside = path.relative_to(folder / "labels")
+        if kind == "RCNN_Masks" and len(inside.parts) > 1:
+            # The masks of a chip, a folder for each class, are one label.
+            inside = Path(*inside.parts[1:]).with_suffix(endings[0])
+        labels.setdefault(inside, path)
+    owned = own_labels(list(images), list(labels))
+    pairs: list[tuple[Path, Path | None]] = []
+    for name, image in images.items():
+        missing = folder / "labels" / name.with_suffix(endings[0])
+        pairs.append((image, labels[owned[name]] if name in owned else missing))
+    used = set(owned.values())
+    return [*pairs, *((folder / "images" / name, labels[name]) for name in labels if name not in used)]
+
+
+def own_labels(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Path]:
+    """Return the label of each image that surely has one.
+
+    It lies in the folder called alike and has the image's stem; else it is the one of that stem whose folders
+    are most alike, unless each one's folder is among the other's too, where it would have lain.
+
+    Args:
+      images: paths below the folder of all images.
+      labels: paths below the folder of all labels.
+    """
+    there: dict[Path, list[Path]] = defaultdict(list)
+    for label in labels:
+        there[label.with_suffix("")].append(label)
+    owned: dict[Path, Path] = {}
+    for image in images:
+        alike = there.get(image.with_suffix(""), [])
+        if alike:
+            owned[image] = image if image in alike else alike[0]
+    used = set(owned.values())
+    image_folders, label_folders = ({path.parent for path in paths} for paths in (images, labels))
+    for image, label in _by_folders(
+        [path for path in images if path not in owned], [path for path in labels if path not in used]
+    ):
+        if image.parent not in label_folders or label.parent not in image_folders:
+            owned[image] = label
+    return owned
+
+
+def _by_folders(images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return the images and labels of one stem that are most alike to each other and to no other."""
+    names, others = tuple(map(str, images)), tuple(map(str, labels))
+    back = namesakes(others, names)
+    return [
+        (image, labels[found[0]])
+        for image, found in zip(images, namesakes(names, others), strict=True)
+        if len(found) == 1 and len(back[found[0]]) == 1
+    ]
 
 
 def _classes(

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from geomm.errors import DataError
-from geomm.io.arcgis import read_export
+from geomm.io.arcgis import export_kind, read_export
 
 KINDS = ("Classified_Tiles",)
 CLASSES = [
@@ -102,9 +102,79 @@ def test_without_a_map_chips_are_paired_by_name(export):
     (export / "map.txt").unlink()
     (export / "labels" / "002.tif").rename(export / "labels" / "other.tif")
     found = read_export(export, kinds=KINDS)
-    paired = [("000.tif", "000.tif"), ("001.tif", "001.tif")]
-    assert pair_names(found) == [*paired, ("002.tif", None), ("other.tif", "other.tif")]
+    assert pair_names(found)[:2] == [("000.tif", "000.tif"), ("001.tif", "001.tif")]
+    assert [label.is_file() for _, label in found.pairs] == [True, True, False, True]
+    assert [image.name for image, _ in found.pairs[2:]] == ["002.tif", "other.tif"]
     assert not found.pairs[-1][0].is_file()
+
+
+def chips_of(root, images, labels, mode="PASCAL_VOC_rectangles"):
+    """Return image and label of each chip below their folders, ``-`` for a file that is not there."""
+    for top, names in (("images", images), ("labels", labels)):
+        for name in names.split():
+            (root / top / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / top / name).write_bytes(b"")
+    write_json(root / "esri_model_definition.emd", {"MetaDataMode": mode})
+    found = read_export(root, kinds=(mode,))
+    return [
+        tuple(
+            str(path.relative_to(root / top)) if path and path.is_file() else "-"
+            for path, top in zip(pair, ("images", "labels"), strict=True)
+        )
+        for pair in found.pairs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "pairs"),
+    [
+        ("0.tif a/0.tif b/0.tif", "0.xml a/0.xml b/0.xml", "0.tif=0.xml a/0.tif=a/0.xml b/0.tif=b/0.xml"),
+        ("a/0.tif b/0.tif", "x/b/0.xml x/a/0.xml", "a/0.tif=x/a/0.xml b/0.tif=x/b/0.xml"),
+        ("a/in/0.tif b/in/0.tif", "b/0.xml a/0.xml", "a/in/0.tif=a/0.xml b/in/0.tif=b/0.xml"),
+        ("a/0.tif b/1.tif", "0.xml more/1.xml", "a/0.tif=0.xml b/1.tif=more/1.xml"),
+        ("0.tif 0.jpg", "0.xml 0.txt 0.tif.aux.xml", "0.jpg=0.xml 0.tif=0.xml"),
+        ("a/0.tif b/0.tif", "0.xml", "a/0.tif=- b/0.tif=- -=0.xml"),
+        ("0.tif a/0.tif", "0.xml", "0.tif=0.xml a/0.tif=-"),
+        ("a/0.tif b/0.tif c/1.tif", "a/0.xml b/2.xml c/0.xml",
+         "a/0.tif=a/0.xml b/0.tif=- c/1.tif=- -=b/2.xml -=c/0.xml"),
+        ("0.tif", "0.z.xml", "0.tif=- -=0.z.xml"),
+    ],
+)  # fmt: skip
+def test_no_chip_of_equal_names_is_lost_or_given_anothers_label(tmp_path, images, labels, pairs):
+    assert chips_of(tmp_path, images, labels) == [tuple(pair.split("=")) for pair in pairs.split()]
+
+
+def test_rasters_of_one_name_go_by_their_ending(tmp_path):
+    found = chips_of(tmp_path, "a/0.png a/0.tif", "a/0.png a/0.tif", "Classified_Tiles")
+    assert found == [("a/0.png", "a/0.png"), ("a/0.tif", "a/0.tif")]
+
+
+def test_the_masks_of_a_chip_are_one_label_whatever_their_class(tmp_path):
+    labels = "1/a/0.tif 1/b/0.tif 2/a/0.png 2/b/1.tif"
+    found = chips_of(tmp_path, "a/0.tif b/0.tif", labels, "RCNN_Masks")
+    assert found == [("a/0.tif", "1/a/0.tif"), ("b/0.tif", "1/b/0.tif"), ("-", "2/b/1.tif")]
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [("a/0.xml", "PASCAL_VOC_rectangles"), ("a/0.tif", "Classified_Tiles"), ("1/0.tif", "RCNN_Masks")],
+)
+def test_the_layout_tells_folders_of_chips_from_those_of_classes(tmp_path, label, kind):
+    for name in ("images/a/0.tif", f"labels/{label}"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    assert export_kind(tmp_path) == kind
+
+
+def test_chips_that_the_map_does_not_list_are_counted(export, caplog):
+    read_export(export, kinds=KINDS)
+    assert "in none of its lines" not in caplog.text
+    for number in (3, 4):
+        (export / "images" / f"00{number}.tif").write_bytes(b"")
+    assert len(read_export(export, kinds=KINDS).pairs) == 3
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "map.txt: 2 of 5 chips of images/ are in none of its lines (the first: " in said
+    assert "003.tif" in said
 
 
 def test_classes_come_from_either_file_under_either_names(export):

@@ -12,6 +12,7 @@ from geomm.datasets.pictures.crops import whole_image
 from geomm.datasets.pictures.source import CropSource, Picture
 from geomm.errors import DataError
 from geomm.io.arcgis import kinds_of, read_export
+from geomm.io.class_folders import class_folders
 from geomm.io.object_files import read_voc_names
 from geomm.io.raster_info import RasterInfo, read_info
 
@@ -40,6 +41,8 @@ class NamedChips(CropSource):
     def find(self) -> list[Picture]:
         self.export = read_export(self.root, kinds=kinds_of("classification"))
         self.colors = self.export.colors
+        described = list(self.export.classes.values())
+        self.class_of = dict(zip(class_folders(described), described, strict=True))
         crops, names = [], []
         for image, label in self.export.pairs:
             try:
@@ -61,7 +64,7 @@ class NamedChips(CropSource):
             inside = image.relative_to(self.root / "images").parts
             if len(inside) < 2:
                 raise DataError(f"{image} lies in the folder of no class; expected images/CLASS/{image.name}")
-            return (inside[0],)
+            return (self.class_of.get(inside[0], inside[0]),)
         file = label or self.root / "labels" / f"{image.stem}.xml"
         if not file.is_file():
             raise DataError(f"chip without a label: {image}")
