@@ -73,7 +73,8 @@ def write_chip(
       path: its ending says the format.
       pixels: (C, h, w).
       valid: (h, w), False where there is no data: written as ``nodata``, or 0 and a mask (TIFF alone).
-      place: of its upper left corner; without a CRS none is written.
+      place: of its upper left corner; without a CRS its transform alone is written, which then says where
+        the chip lies in its scene.
       options: of the export.
       nodata: value that means no data, None where none does.
       band_names: C names.
@@ -107,14 +108,13 @@ def _opened(
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = pixels.shape
     profile: dict[str, Any] = {"count": count, "height": height, "width": width, "dtype": pixels.dtype.name}
-    if place.crs is not None:
-        a, b, c, d, e, f = place.transform
-        profile |= {"crs": place.crs, "transform": rasterio.Affine(a, b, c, d, e, f)}
-    if path.suffix == ".tif":
+    tiff = path.suffix == ".tif"
+    if place.crs is not None or tiff:
+        profile |= {"crs": place.crs, "transform": rasterio.Affine(*place.transform)}
+    if tiff:
         profile |= {"compress": "lzw"}
     else:
-        if place.crs is not None:
-            path.with_suffix(_WORLD_FILES[path.suffix]).write_text(_world_file(place), encoding="ascii")
+        path.with_suffix(_WORLD_FILES[path.suffix]).write_text(_world_file(place), encoding="ascii")
         if path.suffix == ".jpg" and options is not None:
             profile |= {"quality": options.jpeg_quality}
     settings = rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_PAM_ENABLED="YES")

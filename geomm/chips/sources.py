@@ -37,6 +37,8 @@ _READ_BYTES = 64 * 2**20
 _FEATURES = 256
 #: How far a second raster's grid may miss the first's, pixels.
 _OFF_PX = 0.1
+#: Of a scene without any place.
+_NOWHERE = Georeference(None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,15 @@ def open_source(dataset: Mapping[str, Any], options: ChipOptions, cache: Path) -
     classes = table.classes
     if isinstance(target, BoxTarget):
         classes = classes[:-1]  # the last stands for ground without objects
-    units: list[Unit] = [
-        unit for scene in scenes for unit in _rows(scene, bands, options.tile_px or 256, options.stride_px)
-    ]
     infos = [scene.reader.info for scene in scenes]
+    places = apart(infos)
+    units: list[Unit] = [
+        unit
+        for scene in scenes
+        for unit in _rows(
+            scene, places[scene.reader.info.path], bands, options.tile_px or 256, options.stride_px
+        )
+    ]
     files = [path for scene in scenes for path in (scene.reader.source.path, scene.labels.path) if path]
     seconds = [scene.labels.reader.info for scene in scenes if isinstance(scene.labels, _Second)]
     return Source(units, classes, table.background, infos, bands, files, seconds)
@@ -221,11 +228,26 @@ class _Second(Everywhere):
         return pixels, valid, info.georeference.shifted(there.col, there.row), info.nodata
 
 
-def _rows(scene: OpenScene, bands: Sequence[int], tile_px: int, stride_px: int | None) -> Iterator[Unit]:
+def apart(infos: Sequence[RasterInfo]) -> dict[str, Georeference]:
+    """Return where each scene lies, by path: those without any place side by side, in pixels."""
+    places: dict[str, Georeference] = {}
+    left = 0
+    for info in infos:
+        places[info.path] = info.georeference
+        if info.georeference == _NOWHERE:
+            places[info.path] = _NOWHERE.shifted(left, 0)
+            # Squares around features may reach past a scene.
+            left += 2 * max(info.width, info.height)
+    return places
+
+
+def _rows(
+    scene: OpenScene, place: Georeference, bands: Sequence[int], tile_px: int, stride_px: int | None
+) -> Iterator[Unit]:
     info = scene.reader.info
     lefts, tops = (starts(edge, tile_px, stride_px or tile_px) for edge in (info.width, info.height))
     for top in tops:
-        yield _RowOfTiles(len(lefts), scene, bands, lefts, top, tile_px)
+        yield _RowOfTiles(len(lefts), scene, place, bands, lefts, top, tile_px)
 
 
 def starts(length: int, tile_px: int, stride_px: int) -> list[int]:
@@ -238,6 +260,7 @@ def starts(length: int, tile_px: int, stride_px: int) -> list[int]:
 class _RowOfTiles(Unit):
     count: int
     scene: OpenScene
+    place: Georeference
     bands: Sequence[int]
     lefts: Sequence[int]
     top: int
@@ -257,7 +280,7 @@ class _RowOfTiles(Unit):
 
     def _one(self, window: PixelWindow, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Cut:
         info, labels = self.scene.reader.info, self.scene.labels
-        cut = Cut(pixels, valid, info.georeference.shifted(window.col, window.row), info)
+        cut = Cut(pixels, valid, self.place.shifted(window.col, window.row), info)
         if isinstance(labels, SceneObjects):
             assert labels.objects is not None and labels.table is not None
             return replace(cut, objects=cut_outlines(labels.objects, window, labels.table.index_of))
@@ -303,9 +326,11 @@ def _of_features(source: Any, options: ChipOptions) -> Source:
     classes, index_of = choose_classes(found, given, "features")
     infos = [read_info(path) for path in dict.fromkeys(item.crop.path for item in pictures)]
     bands = infos[0].select_bands(source.bands)
+    places = apart(infos)
     units: list[Unit] = [
         _Features(
             min(_FEATURES, len(pictures) - start),
+            places,
             pictures[start : start + _FEATURES],
             bands,
             index_of,
@@ -321,6 +346,7 @@ def _of_features(source: Any, options: ChipOptions) -> Source:
 @dataclass
 class _Features(Unit):
     count: int
+    places: Mapping[str, Georeference]
     pictures: Sequence[Picture]
     bands: Sequence[int]
     index_of: Mapping[str, int]
@@ -338,7 +364,7 @@ class _Features(Unit):
             pixels, valid = reader.read(window, self.bands)
             if self.blackout:
                 valid = valid & _inside(crop.outline, window)
-            place = reader.info.georeference.shifted(window.col, window.row)
+            place = self.places[crop.path].shifted(window.col, window.row)
             labels = tuple(self.index_of[name] for name in picture.names)
             yield Cut(pixels, valid, place, reader.info, labels=labels)
 

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from geomm.datasets.blocks import assign_groups
 from geomm.io.raster_info import RasterInfo
+from geomm.io.tables import to_crs
 from geomm.structures import PixelWindow
 
 #: A group of overlapping chips that holds more than this share of them all is divided.
 _LARGEST_SHARE = 0.1
-#: Chips that share less than this part of an edge lie side by side.
-_TOUCHING = 0.01
+#: How far chips that lie side by side may reach over their edges, pixels. No round number: edges that lie a
+#: half or a tenth of a pixel off the other grid are then rounded alike all along.
+_TOUCHING_PX = 0.23
+#: Scale and turn of a chip that lies where its pixels do in a picture without a place on the map.
+_IN_PIXELS = (1.0, 0.0, 0.0, 1.0)
 
 
 def group_chips(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
@@ -23,28 +27,42 @@ def group_chips(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
 
     Chips that share ground, directly or through others, are a group. Where a chain of overlaps runs
     through much of an export, it is cut into cells of a few chips; ``covered_by_later`` then says what
-    the chips at a cut show in common. Chips without a place are a group each.
+    the chips at a cut show in common. Chips without a place are a group each. Chips in several CRSs are
+    compared in that of the first; those without one, placed by world files, with each other alone.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     count = len(infos)
-    if not placed(infos):
-        return np.arange(count)
-    bounds = _bounds(infos)
-    one, two = _sharing(bounds)
+    one, two = _sharing(infos)
     graph = coo_matrix((np.ones(len(one)), (one, two)), shape=(count, count))
     _, groups = connected_components(graph, directed=False)
-    large = np.bincount(groups)[groups] > max(_LARGEST_SHARE * count, 1)
-    if not large.any():
-        return np.asarray(groups, np.intp)
-    edge = max(float(np.median(bounds[:, 2] - bounds[:, 0])), 1e-9)
-    for across in (4, 2, 1):
-        cells = np.floor((bounds[:, :2] - bounds[:, :2].min(0)) / (across * edge)).astype(np.intp)
-        keys = np.column_stack([groups, np.where(large[:, None], cells, 0)])
-        _, divided = np.unique(keys, axis=0, return_inverse=True)
+    sizes = np.bincount(groups)
+    large = np.flatnonzero(sizes > max(_LARGEST_SHARE * count, 1))
+    divided = groups
+    for across in (4, 2, 1) if len(large) else ():
+        divided = _cut_into_cells(infos, groups, large, across)
         if divided.max() > 4:
             break
+    return np.asarray(divided, np.intp)
+
+
+def _cut_into_cells(
+    infos: Sequence[RasterInfo], groups: NDArray[np.intp], large: NDArray[np.intp], across: int
+) -> NDArray[np.intp]:
+    """Return a group number a chip, with the large groups cut into cells of some chips along an edge."""
+    import shapely
+
+    cells = np.zeros((len(infos), 2), np.intp)
+    for group in large:
+        members = np.flatnonzero(groups == group)
+        chips = [infos[number] for number in members]
+        bounds = np.nan_to_num(
+            shapely.bounds(_outlines(chips, chips[0].georeference.crs)), posinf=0, neginf=0
+        )
+        edge = max(float(np.median(bounds[:, 2] - bounds[:, 0])), 1e-9)
+        cells[members] = (bounds[:, :2] - bounds[:, :2].min(0)) // (across * edge)
+    _, divided = np.unique(np.column_stack([groups, cells]), axis=0, return_inverse=True)
     return np.asarray(divided.ravel(), np.intp)
 
 
@@ -61,13 +79,19 @@ def covered_by_later(infos: Sequence[RasterInfo], splits: NDArray[np.int8]) -> d
     Returns:
       Chip number -> windows in its pixels; chips that share nothing are left out.
     """
-    if not placed(infos):
-        return {}
-    bounds = _bounds(infos)
+    import shapely
+
+    one, two = _sharing(infos)
+    hides = (splits[one] >= 0) & (splits[one] < splits[two])
+    one, two = one[hides], two[hides]
     found: dict[int, list[PixelWindow]] = {}
-    for one, two in zip(*_sharing(bounds), strict=True):
-        if 0 <= splits[one] < splits[two]:
-            found.setdefault(int(one), []).append(_on_grid(infos[one], bounds[two]))
+    for crs, pairs in _by_crs([infos[number] for number in one]).items():
+        later, position = np.unique(two[pairs], return_inverse=True)
+        outlines = shapely.get_coordinates(_outlines([infos[number] for number in later], crs))
+        for chip, corners in zip(one[pairs].tolist(), outlines.reshape(-1, 5, 2)[position], strict=True):
+            windows = _windows_under(infos[chip], corners)
+            if windows:
+                found.setdefault(chip, []).extend(windows)
     return found
 
 
@@ -106,38 +130,99 @@ def placed(infos: Sequence[RasterInfo]) -> bool:
     return len({info.georeference.transform for info in infos}) > len(infos) // 2
 
 
-def _corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.float64]:
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+def _comparable(infos: Sequence[RasterInfo]) -> list[NDArray[np.intp]]:
+    """Return the numbers of the chips that know their CRS, and of those placed by world files alone.
+
+    Where chips without a CRS lie in pixels of a picture, and two at one spot, they are of several pictures:
+    none of them has a place.
+    """
+    known = [number for number, info in enumerate(infos) if info.georeference.crs is not None]
+    others = {n: info.georeference.transform for n, info in enumerate(infos) if info.georeference.crs is None}
+    in_pixels = [n for n, (a, b, _, d, e, _) in others.items() if (a, b, d, e) == _IN_PIXELS]
+    if len({others[number] for number in in_pixels}) < len(in_pixels):
+        others = {number: others[number] for number in others.keys() - in_pixels}
+    unknown = sorted(others) if placed([infos[number] for number in others]) else []
+    return [np.array(numbers, np.intp) for numbers in (known, unknown)]
 
 
-def _bounds(infos: Sequence[RasterInfo]) -> NDArray[np.float64]:
-    """Return (N, 4) left, bottom, right, top in map units."""
-    bounds = []
-    for info in infos:
-        a, b, c, d, e, f = info.georeference.transform
-        cols, rows = _corners(0, 0, info.width, info.height).T
-        xs, ys = a * cols + b * rows + c, d * cols + e * rows + f
-        bounds.append((xs.min(), ys.min(), xs.max(), ys.max()))
-    return np.array(bounds)
-
-
-def _sharing(bounds: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _sharing(infos: Sequence[RasterInfo]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the numbers of the chips of each pair that shares ground, both ways round."""
     import shapely
 
-    margin = _TOUCHING * (bounds[:, 2:] - bounds[:, :2])
-    shrunk = shapely.box(*np.hstack([bounds[:, :2] + margin, bounds[:, 2:] - margin]).T)
-    one, two = shapely.STRtree(shrunk).query(shrunk, predicate="intersects")
+    pairs = [np.empty((2, 0), np.intp)]
+    for numbers in _comparable(infos):
+        while len(numbers):
+            chips = [infos[number] for number in numbers]
+            outlines = _outlines(chips, chips[0].georeference.crs, inset_px=_TOUCHING_PX)
+            there = np.isfinite(shapely.bounds(outlines)).all(1)
+            there[0] = True
+            near = outlines[there]
+            pairs.append(numbers[there][shapely.STRtree(near).query(near, predicate="intersects")])
+            # Chips that this CRS has no numbers for share no ground with its own.
+            numbers = numbers[~there]
+    one, two = np.concatenate(pairs, axis=1)
     return one, two
 
 
-def _on_grid(info: RasterInfo, bounds: NDArray[np.float64]) -> PixelWindow:
-    """Return the pixels of a chip that some bounds on the map touch."""
+def _by_crs(infos: Sequence[RasterInfo]) -> dict[str | None, list[int]]:
+    numbers: dict[str | None, list[int]] = {}
+    for number, info in enumerate(infos):
+        numbers.setdefault(info.georeference.crs, []).append(number)
+    return numbers
+
+
+def _outlines(infos: Sequence[RasterInfo], crs: str | None, *, inset_px: float = 0.0) -> NDArray[np.object_]:
+    """Return (N,) quadrilaterals in a CRS, of chips whose own are known, or none is.
+
+    Where a chip's CRS has no way to the other, as one of a building site has none, they are infinitely far.
+    """
+    import shapely
+    from pyproj.exceptions import ProjError
+
+    sizes = np.array([(info.width, info.height) for info in infos])[:, None]
+    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    transforms = np.array([info.georeference.transform for info in infos]).reshape(-1, 2, 3)
+    pixels = unit * (sizes - 2 * inset_px) + inset_px
+    outlines = shapely.polygons(pixels @ transforms[:, :, :2].transpose(0, 2, 1) + transforms[:, None, :, 2])
+    for own, numbers in _by_crs(infos).items():
+        try:
+            outlines[numbers] = to_crs(outlines[numbers], own, crs, infos[numbers[0]].path)
+        except ProjError:
+            outlines[numbers] = shapely.transform(outlines[numbers], lambda points: points + np.inf)
+    return np.asarray(outlines, object)
+
+
+def _windows_under(info: RasterInfo, outline: NDArray[np.float64]) -> list[PixelWindow]:
+    """Return the pixels of a chip under an outline of (K, 2) corners in its CRS, equal rows as one window."""
     a, b, c, d, e, f = info.georeference.transform
-    x, y = (_corners(*bounds) - [c, f]).T
+    x, y = (outline - [c, f]).T
     cols, rows = (e * x - b * y) / (a * e - b * d), (a * y - d * x) / (a * e - b * d)
-    # Where grids agree, a corner is a whole number but for rounding.
-    left, top = (max(int(np.floor(v.min() + _TOUCHING)), 0) for v in (cols, rows))
-    right = min(int(np.ceil(cols.max() - _TOUCHING)), info.width)
-    bottom = min(int(np.ceil(rows.max() - _TOUCHING)), info.height)
-    return PixelWindow(left, top, max(right - left, 0), max(bottom - top, 0))
+    if not np.isfinite([cols, rows]).all():
+        return []
+    top = max(int(np.floor(rows.min() + _TOUCHING_PX)), 0)
+    bottom = min(int(np.ceil(rows.max() - _TOUCHING_PX)), info.height)
+    if top >= bottom:
+        return []
+    lefts, rights = _across(cols, rows, np.arange(top, bottom))
+    lefts = np.maximum(np.floor(lefts + _TOUCHING_PX), 0).astype(int)
+    rights = np.minimum(np.ceil(rights - _TOUCHING_PX), info.width).astype(int)
+    starts = np.flatnonzero(np.diff(lefts, prepend=-1) | np.diff(rights, prepend=-1)).tolist()
+    return [
+        PixelWindow(int(lefts[at]), top + at, int(rights[at] - lefts[at]), end - at)
+        for at, end in zip(starts, [*starts[1:], bottom - top], strict=True)
+        if rights[at] > lefts[at]
+    ]
+
+
+def _across(
+    cols: NDArray[np.float64], rows: NDArray[np.float64], wanted: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least and the greatest column of a closed outline in each wanted row of pixels."""
+    low, high = wanted[:, None] + _TOUCHING_PX, wanted[:, None] + 1 - _TOUCHING_PX
+    start, step, along = rows[:-1], np.diff(rows), np.diff(cols)
+    # Level edges end where others do.
+    crosses = (np.minimum(start, rows[1:]) <= high) & (np.maximum(start, rows[1:]) >= low) & (step != 0)
+    slope = np.where(step == 0, 1, step)
+    ends = [cols[:-1] + along * np.clip((edge - start) / slope, 0, 1) for edge in (low, high)]
+    least = np.where(crosses, np.minimum(*ends), np.inf).min(1)
+    return least, np.where(crosses, np.maximum(*ends), -np.inf).max(1)
