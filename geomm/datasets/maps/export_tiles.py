@@ -12,6 +12,7 @@ from geomm.datasets.blocks import SPLITS
 from geomm.datasets.overlaps import divide_chips
 from geomm.errors import DataError
 from geomm.io.arcgis import kinds_of, read_export
+from geomm.io.paths import RASTER_ENDINGS
 from geomm.io.raster_info import RasterInfo, read_info
 
 
@@ -59,9 +60,10 @@ def tiles_as_scenes(dataset: Mapping[str, Any], *, scale: int, seed: int) -> dic
 
 def _second(image: Path) -> Path | None:
     """Return the chip of the second raster, of whatever ending, None where there is none."""
-    folder = image.parent.parent / "images2"
-    same = folder / image.name
-    return same if same.is_file() else next(iter(sorted(folder.glob(f"{image.stem}.[tpj]*[fgp]"))), None)
+    root = next(parent for parent in image.parents if parent.name == "images")
+    there = root.with_name("images2") / image.relative_to(root)
+    alike = (there.with_name(f"{there.stem}{ending}") for ending in (image.suffix, *RASTER_ENDINGS))
+    return next((path for path in alike if path.is_file()), None)
 
 
 def _smallest(infos: list[RasterInfo]) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rasterio import Affine
 
+from geomm.datasets.maps.export_tiles import _second
 from geomm.errors import DataError
 from geomm.tasks import SuperResolution
 from tests.datasets.common import write
@@ -72,6 +73,16 @@ def test_a_chip_without_its_second_is_named(tmp_path):
     (root / "images2" / "000000003.tif").unlink()
     with pytest.raises(DataError, match=r"1 chips of 12 are not in images2, the first: .*000000003\.tif"):
         source_of(root, tmp_path / "c")
+
+
+def test_the_second_of_a_chip_has_exactly_its_name_and_folders(tmp_path):
+    image = tmp_path / "images" / "a" / "t.tif"
+    for name in ("images2/a/t.z.tif", "images2/t.tif", "images2/b/t.tif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert _second(image) is None
+    (tmp_path / "images2" / "a" / "t.png").touch()
+    assert _second(image) == tmp_path / "images2" / "a" / "t.png"
 
 
 def test_an_export_of_labels_is_refused(tmp_path):
