@@ -123,6 +123,30 @@ def divide_chips(
     return splits, covered_by_later(infos, splits)
 
 
+def common_ground(
+    infos: Sequence[RasterInfo], scene_of: NDArray[np.intp]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Return the pairs of pieces of different scenes that share ground, the earlier first, and how much.
+
+    Args:
+      infos: of every piece, such as the blocks of several scenes.
+      scene_of: (N,) number of each piece's scene.
+
+    Returns:
+      (P,) and (P,) numbers of pieces; (P,) shares of the first one's ground.
+    """
+    import shapely
+
+    one, two = _sharing(infos)
+    later = scene_of[one] < scene_of[two]
+    one, two = one[later], two[later]
+    shared = np.zeros(len(one))
+    for crs, pairs in _by_crs([infos[number] for number in one]).items():
+        mine, others = (_outlines([infos[n] for n in side[pairs]], crs) for side in (one, two))
+        shared[pairs] = shapely.area(shapely.intersection(mine, others)) / shapely.area(mine)
+    return one, two, shared
+
+
 def placed(infos: Sequence[RasterInfo]) -> bool:
     """Return whether the chips have places on the map, by their CRS or by world files alone."""
     if all(info.georeference.crs is not None for info in infos):

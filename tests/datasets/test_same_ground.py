@@ -1,11 +1,15 @@
 """Ground that several scenes show is of one split."""
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.transform import Affine
 
+from geomm.datasets.blocks import BlockScan
 from geomm.datasets.maps.geotiff import GeoTiffScenes
+from geomm.datasets.same_ground import blocks_on_same_ground
+from geomm.io.raster_info import read_info
 from tests.datasets.common import CRS, noise, squares, write
 
 SIZE, GSD = 120, 0.5
@@ -66,7 +70,6 @@ def test_no_ground_is_of_two_splits(tmp_path_factory, right, down, seed, test):
     scenes = [scene(folder, "a", 0, 0), scene(folder, "b", right, down), scene(folder, "c", 0, down)]
     source = divided(folder, scenes, seed, test=test)
     train, val, tested = (ground(source, split) for split in range(3))
-    # A strip of less than a thousandth of a block counts as an edge.
     assert not ((train > 0) & (val > 0)).any() and not ((train > 0) & (tested > 0)).any()
     assert not ((val > 0) & (tested > 0)).any() and train.any() and val.any()
 
@@ -94,5 +97,13 @@ def test_scenes_in_another_crs_are_compared_on_the_ground(tmp_path):
         place, width, height = calculate_default_transform(CRS, "EPSG:3857", SIZE, SIZE, *source.bounds)
     other = str(write(tmp_path / "b.tif", noise(height, width), transform=place, crs="EPSG:3857"))
     first, second = (item for item in divided(tmp_path, [one, other], 1)._scenes)
-    val = {int(block) for block in np.flatnonzero(first.splits == 1)}
-    assert val and (second.splits == 1).any() and (second.splits == -1).any()
+    assert (first.splits == 1).any() and first.splits.tolist() == second.splits.tolist()
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32660", "EPSG:3413", None, 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_scenes_that_no_crs_has_in_common_are_divided_each_for_itself(tmp_path, crs):
+    infos = [read_info(scene(tmp_path, "a", 0, 0)), read_info(scene(tmp_path, "b", 0, 0, crs=crs))]
+    zeros = np.zeros((4, 1))
+    scan = BlockScan(60, 2, 2, np.full(4, 3600), zeros, zeros, zeros)
+    owner, shared = blocks_on_same_ground(infos, [scan, scan])
+    assert owner.tolist() == list(range(8)) and shared.shape == (0, 2)

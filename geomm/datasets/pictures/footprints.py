@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from geomm.datasets.blocks import block_size
 from geomm.datasets.maps.scene_files import Paths, pair
+from geomm.datasets.overlaps import placed
 from geomm.datasets.pictures.crops import Crop, around
 from geomm.datasets.pictures.source import CropSource, Picture
-from geomm.datasets.same_ground import comparable, first_placed, moved
 from geomm.errors import ConfigError, DataError, Problem
 from geomm.io.object_files import labels_of_image, read_pixel_csv, read_voc
 from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
-from geomm.io.vector import VectorLabels, read_layer, to_map
+from geomm.io.tables import to_crs
+from geomm.io.vector import VectorLabels, read_layer, to_map, to_pixels
 from geomm.registry import DATASETS
 
 _LOG = logging.getLogger("geomm")
@@ -164,7 +165,9 @@ class Footprints(CropSource):
         Blocks are those of the first scene that knows its place, and go on over all others that do; a
         scene without a place has blocks of its own.
         """
-        first = first_placed(infos)
+        first = next((info for info in infos if info.georeference.crs is not None), None)
+        if first is None and infos and placed(infos):
+            first = infos[0]
         grouped: list[Picture] = []
         squares: NDArray[np.object_] = np.empty(0, object)
         blocks: NDArray[np.intp] = np.empty((0, 3), np.intp)
@@ -172,8 +175,8 @@ class Footprints(CropSource):
             if not mine:
                 continue
             own = _squares(mine)
-            if first is not None and comparable(info, first):
-                own = moved(own, info, first)
+            if first is not None and (info.georeference.crs is None) == (first.georeference.crs is None):
+                own = _moved(own, info, first)
                 found = _as_before(self._blocks(own, first, 0), own, blocks, squares)
                 squares, blocks = np.concatenate([squares, own]), np.concatenate([blocks, found])
             else:
@@ -231,6 +234,14 @@ def _squares(pictures: Sequence[Picture]) -> NDArray[np.object_]:
     return np.array(
         [shapely.box(w.col, w.row, w.col + w.width, w.row + w.height) for w in windows], dtype=object
     )
+
+
+def _moved(shapes: NDArray[np.object_], scene: RasterInfo, other: RasterInfo) -> NDArray[np.object_]:
+    """Return shapes in pixels of another scene, which may go on past it."""
+    if scene is other:
+        return shapes
+    crs, wanted = scene.georeference.crs, other.georeference.crs
+    return to_pixels(to_crs(to_map(shapes, scene), crs, wanted, scene.path), other)
 
 
 def _as_before(
