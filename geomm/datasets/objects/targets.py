@@ -73,6 +73,8 @@ class BoxTarget:
         self.tell_boxes = tell_boxes
         self.object_px: tuple[float, float] | None = None
         self._edges = np.zeros(0)
+        #: The scenes that each label file is for, those to validate and test on too.
+        self._scenes_of: dict[str, dict[str, None]] = {}
 
     @classmethod
     def of(cls, dataset: Mapping[str, Any], *, masks: bool, tell_boxes: bool = True) -> BoxTarget:
@@ -101,7 +103,7 @@ class BoxTarget:
 
         opened = open_scenes(images, labels, place, skip_errors=skip_errors, endings=_ENDINGS)
         for file in files:
-            self._tell_missing(file, scenes)
+            self._scenes_of.setdefault(file, {}).update(dict.fromkeys(scenes))
         problems.sum_up("labels")
         return opened
 
@@ -151,6 +153,8 @@ class BoxTarget:
             _LOG.warning("%s: labels of a missing image: %d (%s …)", file, len(missing), missing[0])
 
     def settle(self, scenes: Sequence[OpenScene], cache: Path, *, skip_errors: bool) -> LabelTable:
+        for file, of in self._scenes_of.items():
+            self._tell_missing(file, tuple(of))
         placed = [scene.labels for scene in scenes if isinstance(scene.labels, SceneObjects)]
         found = [item.objects for item in placed if item.objects is not None]
         problems = Problems(skip_errors)

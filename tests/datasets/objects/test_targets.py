@@ -251,6 +251,16 @@ def test_labels_of_a_missing_image_are_told(tmp_path, caplog):
     assert "missing image: 1 (gone.png" in caplog.text
 
 
+def test_images_of_other_splits_are_not_missing(tmp_path, caplog):
+    image, other = pixel_scene(tmp_path), pixel_scene(tmp_path, "other.png")
+    rows = csv_text(BOXES) + csv_text(BOXES, "other.png").split("\n", 1)[1]
+    (tmp_path / "all.csv").write_text(rows + "gone.png,1,1,5,5,a\n")
+    with caplog.at_level(logging.WARNING, "geomm"):
+        prepared(image, tmp_path / "all.csv", tmp_path, BoxTarget(), window_px=32, val_images=str(other))
+    (told,) = [record.getMessage() for record in caplog.records if "missing image" in record.getMessage()]
+    assert "missing image: 1 (gone.png" in told
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
