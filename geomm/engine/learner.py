@@ -13,11 +13,12 @@ from typing import Any
 
 from geomm.config.compose import written
 from geomm.engine.at_once import AtOnceRunner
+from geomm.engine.beginning import begin, prepare_folder
 from geomm.engine.hooks import STATE
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding
 from geomm.engine.runner import TrainingRunner
-from geomm.engine.training import TrainingRun, begin, prepare_folder
+from geomm.engine.training import TrainingRun
 from geomm.errors import DataError, GeommError
 from geomm.packaging import Package, load_package
 from geomm.structures import FittedAtOnce

@@ -14,26 +14,19 @@ from typing import Any
 import torch
 from mmengine.dist import is_distributed, is_main_process
 
-from geomm.config.processes import local_rank, process_count
+from geomm.config.processes import process_count
+from geomm.devices import choose_device
 from geomm.engine.at_once import AtOnceRunner
+from geomm.engine.beginning import begin, prepare_folder
 from geomm.engine.distributed import agreed, gathered, in_turns, joined, share_of
 from geomm.engine.loaders import build_loader
 from geomm.engine.logs import log_to
 from geomm.engine.lr_finder import LrFinding, endless, find_lr
 from geomm.engine.rounds import beside_text, run_rounds, scores_text
-from geomm.engine.run_folder import (
-    LAST,
-    METRICS_FILE,
-    REFIT,
-    check_own,
-    forget_run,
-    read_earlier,
-    read_metrics,
-    write_config,
-)
-from geomm.engine.runner import TrainingRunner, check_same_model, make_runner
+from geomm.engine.run_folder import LAST, METRICS_FILE, REFIT
+from geomm.engine.runner import TrainingRunner, make_runner
 from geomm.engine.untrained import UntrainedRunner
-from geomm.errors import ConfigError, DataError, GeommError
+from geomm.errors import ConfigError, DataError
 from geomm.io.json_text import json_text
 from geomm.registry import TASKS, build
 from geomm.structures import FittedAtOnce
@@ -69,7 +62,7 @@ def train(config: dict[str, Any]) -> TrainingResult:
     from geomm.config.arguments import check_arguments
 
     check_arguments(config)
-    with joined(choose_device(config["runtime"]["device"])):
+    with joined(choose_device(config["runtime"]["device"], "runtime.device")):
         # Without a name of the user's it is that of the moment at which each process began.
         config = {**config, "work_dir": agreed(config["work_dir"])}
         folder = Path(config["work_dir"])
@@ -82,58 +75,6 @@ def train(config: dict[str, Any]) -> TrainingResult:
 def _train_round(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     prepare_folder(folder, config)
     return TrainingRun(config, folder).train().metrics
-
-
-def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make a run's folder, with its config in it; that of an earlier run's results stays until they go.
-
-    Raises:
-      GeommError: files that no run wrote are there under the names of a run's.
-    """
-    check_own(folder)
-    gathered(None)  # before the first process writes
-    if is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / METRICS_FILE).is_file():
-            write_config(folder, config)
-    gathered(None)  # the others find the folder
-
-
-def begin(folder: Path, config: dict[str, Any], model: Any) -> None:
-    """Let the folder be this run's: what an earlier one came to goes, unless it is gone on with.
-
-    Called when data and model are there, so that a mistake in them costs no earlier result.
-
-    Raises:
-      GeommError: the run that is to be gone on with was of another model.
-    """
-
-    def settle() -> None:
-        if not is_main_process():
-            return
-        if not (config["resume"] and (folder / LAST).is_file()):
-            _tell_what_goes(folder)
-            forget_run(folder)
-        else:
-            if not isinstance(model, FittedAtOnce):
-                check_same_model(model, folder / LAST)
-            earlier = read_earlier(folder, config)
-            if earlier is not None and earlier.changed:  # more epochs, say: this run has no result yet
-                (folder / METRICS_FILE).unlink(missing_ok=True)
-        write_config(folder, config)
-
-    in_turns(settle)
-
-
-def _tell_what_goes(folder: Path) -> None:
-    """Say of a run that comes to its end here what it had come to."""
-    metrics = read_metrics(folder)
-    if metrics is not None:
-        monitor = metrics["monitor"]
-        _LOG.warning(
-            "%s holds an earlier run (%s %s), whose place this one takes; resume=true would go on with it",
-            *(folder, monitor["name"], monitor["value"]),
-        )
 
 
 class TrainingRun:
@@ -161,7 +102,7 @@ class TrainingRun:
         self.runtime = config["runtime"]
         self.task: Task = build(TASKS, config["task"])
         self.source = self.task.build_source(config) if source is None else source
-        self.device = choose_device(self.runtime["device"])
+        self.device = choose_device(self.runtime["device"], "runtime.device")
         # A divided model goes to its device in parts, and stays whole beside them on the CPU.
         self.shard = bool(self.runtime["shard"]) and is_distributed()
 
@@ -486,22 +427,3 @@ class TrainingRun:
         if "beside" in metrics:
             _LOG.info(beside_text(self.config["dataset"]["split"]["by"], metrics))
         _LOG.info("package %s, metrics.json and figures/ beside it", package)
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` names.
-
-    Raises:
-      GeommError: the device is not there.
-    """
-    if name in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda", local_rank()) if process_count() > 1 else torch.device("cuda")
-    if name == "auto":
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise GeommError(f"runtime.device: found {name!r}, expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise GeommError(f"runtime.device={name}: torch sees no GPU; use runtime.device=cpu or auto")
-    return device

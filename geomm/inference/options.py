@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geomm.config.rules import RULES
-from geomm.errors import ConfigError, GeommError, Problem
+from geomm.errors import ConfigError, Problem
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
@@ -61,21 +61,12 @@ class InferenceOptions:
         """Return the device to run on.
 
         Raises:
+          ConfigError: no device is called so.
           GeommError: the named device is not there.
         """
-        import torch
+        from geomm.devices import choose_device
 
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise ConfigError(
-                f"inference.device: found {self.device!r}, expected auto, cpu or cuda"
-            ) from error
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise GeommError(f"inference.device={self.device}: torch sees no GPU; use cpu or auto")
-        return device
+        return choose_device(self.device, "inference.device")
 
 
 @dataclass(frozen=True)
