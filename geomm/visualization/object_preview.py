@@ -120,7 +120,7 @@ def _scene(scene: str, spec: RasterSpec, longest_px: int) -> tuple[NDArray[np.ui
 def _mosaic(
     scenes: Sequence[str], grid: Georeference, spec: RasterSpec, longest_px: int
 ) -> tuple[NDArray[np.uint8], float]:
-    """Return a picture of several scenes where they lie, stretched alike, and its scale.
+    """Return a picture of several scenes where they lie, those of a dtype stretched alike, and its scale.
 
     Of several that are valid in one place the last one shows.
     """
@@ -135,12 +135,13 @@ def _mosaic(
     scale = min(4.0, longest_px / float(extent.max()))
     shape = np.maximum(np.ceil(extent * scale).astype(int), 1)[::-1]
     picture = np.full((*shape, 3), 255, np.uint8)
-    stretch: Stretch | None = None
+    stretches: dict[str, Stretch | None] = {}
     for scene, place in zip(scenes, places, strict=True):
         col, row, right, lower = (np.array(place) * scale).round().astype(int)
         small = RasterReader(scene).read_overview(max(right - col, lower - row, 1), _shown_bands(spec))
-        stretch = stretch or stretch_of(*small)
-        rgb, valid = to_rgb(*small, stretch=stretch), small[1]
+        kind = small[0].dtype.name
+        stretches[kind] = stretches.get(kind) or stretch_of(*small)
+        rgb, valid = to_rgb(*small, stretch=stretches[kind]), small[1]
         rows = np.linspace(0, rgb.shape[0] - 1, max(lower - row, 1)).round().astype(int)
         cols = np.linspace(0, rgb.shape[1] - 1, max(right - col, 1)).round().astype(int)
         part = picture[row : row + len(rows), col : col + len(cols)]

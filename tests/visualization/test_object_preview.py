@@ -36,3 +36,16 @@ def test_no_scene_hides_another_where_it_has_no_data(scenes, order, shared):
 def test_where_no_scene_has_data_it_is_white(scenes):
     picture, _ = _mosaic(scenes[:1], GRID, spec_of_two(), 40)
     assert (picture[10:20, 25:35] == 255).all() and (picture[:10] == 100).all()
+
+
+def test_scenes_of_other_depths_are_stretched_by_their_own_values(tmp_path):
+    ramp = np.linspace(0, 1, 1600).reshape(1, 40, 40).repeat(3, 0)
+    parts = (1 + ramp * 254).astype(np.uint8), (1 + ramp * 9000).astype(np.uint16)
+    paths = [
+        str(write(tmp_path / f"{number}.tif", part, origin=(ORIGIN[0] + 40 * number, ORIGIN[1])))
+        for number, part in enumerate(parts)
+    ]
+    picture, _ = _mosaic(paths, GRID, spec_of_two(), 80)
+    one, two = picture[:, :40], picture[:, 40:]
+    for shown in (one, two):
+        assert shown[0].mean() < 40 and shown[-1].mean() > 215
