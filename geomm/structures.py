@@ -73,6 +73,10 @@ class Georeference:
         return replace(self, transform=(a, b, c + a * col + b * row, d, e, f + d * col + e * row))
 
 
+#: Of an image without a place on the map: pixels, y the negative row, which is where QGIS shows it.
+IN_PIXELS = Georeference(None, (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+
+
 @runtime_checkable
 class FittedAtOnce(Protocol):
     """A model that is fitted by one call rather than by steps of a gradient."""

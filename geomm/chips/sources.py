@@ -29,7 +29,15 @@ from geomm.io.raster import RasterReader
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.vector import layer_classes
 from geomm.registry import DATASETS, build
-from geomm.structures import IGNORE_INDEX, NO_CLASS, ClassSpec, Georeference, PixelWindow, make_classes
+from geomm.structures import (
+    IGNORE_INDEX,
+    IN_PIXELS,
+    NO_CLASS,
+    ClassSpec,
+    Georeference,
+    PixelWindow,
+    make_classes,
+)
 
 #: Pixels that are read at once, beside those of one tile.
 _READ_BYTES = 64 * 2**20
@@ -37,8 +45,6 @@ _READ_BYTES = 64 * 2**20
 _FEATURES = 256
 #: How far a second raster's grid may miss the first's, pixels.
 _OFF_PX = 0.1
-#: Of a scene without any place.
-_NOWHERE = Georeference(None, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0))
 
 
 @dataclass(frozen=True)
@@ -234,8 +240,8 @@ def apart(infos: Sequence[RasterInfo]) -> dict[str, Georeference]:
     left = 0
     for info in infos:
         places[info.path] = info.georeference
-        if info.georeference == _NOWHERE:
-            places[info.path] = _NOWHERE.shifted(left, 0)
+        if info.georeference == IN_PIXELS:
+            places[info.path] = IN_PIXELS.shifted(left, 0)
             # Squares around features may reach past a scene.
             left += 2 * max(info.width, info.height)
     return places

@@ -19,7 +19,7 @@ _LARGEST_SHARE = 0.1
 #: half or a tenth of a pixel off the other grid are then rounded alike all along.
 _TOUCHING_PX = 0.23
 #: Scale and turn of a chip that lies where its pixels do in a picture without a place on the map.
-_IN_PIXELS = (1.0, 0.0, 0.0, 1.0)
+_OF_PIXELS = {(1.0, 0.0, 0.0, -1.0), (1.0, 0.0, 0.0, 1.0)}
 
 
 def group_chips(infos: Sequence[RasterInfo]) -> NDArray[np.intp]:
@@ -162,7 +162,7 @@ def _comparable(infos: Sequence[RasterInfo]) -> list[NDArray[np.intp]]:
     """
     known = [number for number, info in enumerate(infos) if info.georeference.crs is not None]
     others = {n: info.georeference.transform for n, info in enumerate(infos) if info.georeference.crs is None}
-    in_pixels = [n for n, (a, b, _, d, e, _) in others.items() if (a, b, d, e) == _IN_PIXELS]
+    in_pixels = [n for n, (a, b, _, d, e, _) in others.items() if (a, b, d, e) in _OF_PIXELS]
     if len({others[number] for number in in_pixels}) < len(in_pixels):
         others = {number: others[number] for number in others.keys() - in_pixels}
     unknown = sorted(others) if placed([infos[number] for number in others]) else []

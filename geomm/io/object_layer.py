@@ -30,7 +30,8 @@ class ObjectLayerWriter:
     ``confidence`` from 0 to 1; ``scene``, the input's name; ``width_m``, ``height_m`` (along the image's
     rows and columns) and ``area_m2`` in metres, as ``ground_of`` measures them, and in pixels where there is
     no CRS: then the fields end in ``_px`` and ``_px2``. Geometries are in the coordinates of the
-    georeference's transform, those of a world file too; without one these are pixels, rows counted down.
+    georeference's transform, those of a world file too; without one these are pixels, y the negative row,
+    as QGIS shows such an image.
 
     Args:
       path: .gpkg, .geojson, .fgb or .parquet.

@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
 from geomm.errors import DataError, did_you_mean
-from geomm.structures import Georeference
+from geomm.structures import IN_PIXELS, Georeference
 
 #: MB of GDAL's block cache, unless the user set another: its default, a share of the machine, looks
 #: like a leak. GDAL reads it once, at its first use in the process.
@@ -42,7 +42,8 @@ GDAL_TYPES = {
 _SAME_PX = 0.01
 #: World files of one grid may say a pixel's corner or its middle.
 _SAME_WORLD_FILE_PX = 0.51
-_PLAIN = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+#: What rasterio calls the transform of a file without one.
+_NO_TRANSFORM = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class RasterInfo:
       dtype: numpy name; the widest where bands differ.
       nodata: the value that means no data, None where there is none.
       band_names: descriptions of the bands, ``band_1`` … where they have none.
-      georeference: CRS and transform.
+      georeference: CRS and transform; ``IN_PIXELS`` where the file has neither.
       alpha: 1-based number of the alpha band, None where there is none.
       masked: whether the file brings a mask of its own (alpha or a mask band).
       colors: what each band is shown as: ``red``, ``gray``, ``palette``, ``undefined``, …
@@ -138,13 +139,18 @@ def _read(path: str, changed: float) -> RasterInfo:
             dtype=dtype,
             nodata=_usable_nodata(source.nodata, dtype),
             band_names=names,
-            georeference=Georeference(
-                source.crs.to_wkt() if source.crs else None, tuple(source.transform)[:6]
-            ),
+            georeference=_georeference(source),
             alpha=colors.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colors else None,
             masked=any(MaskFlags.per_dataset in flags for flags in source.mask_flag_enums),
             colors=tuple(color.name for color in colors),
         )
+
+
+def _georeference(source: Any) -> Georeference:
+    transform = tuple(source.transform)[:6]
+    if not source.crs and transform == _NO_TRANSFORM:
+        return IN_PIXELS
+    return Georeference(source.crs.to_wkt() if source.crs else None, transform)
 
 
 def _usable_nodata(nodata: float | None, dtype: str) -> float | None:
@@ -184,7 +190,7 @@ def same_grid(first: RasterInfo, second: RasterInfo) -> bool:
     one, two = first.georeference, second.georeference
     if one.crs is not None and two.crs is not None:
         return same_crs(one.crs, two.crs) and _corners_apart_px(first, second) < _SAME_PX
-    if one.crs is not None or two.crs is not None or _PLAIN in (one.transform, two.transform):
+    if one.crs is not None or two.crs is not None or IN_PIXELS in (one, two):
         return True
     return _corners_apart_px(first, second) < _SAME_WORLD_FILE_PX
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.vrt import WarpedVRT
 
 from geomm.errors import DataError, DependencyError, did_you_mean
 from geomm.io.raster import RasterReader
-from geomm.io.raster_info import open_raster
+from geomm.io.raster_info import RasterInfo, open_raster
 from geomm.io.tables import to_crs
-from geomm.structures import PixelWindow
+from geomm.io.vector import to_map, to_pixels
+from geomm.structures import IN_PIXELS, PixelWindow
 
 Floats = NDArray[np.float64]
 #: Edge of the blocks that points are grouped by, pixels.
@@ -59,21 +63,18 @@ def sample_raster(
     areal = np.isin(kinds, (3, 6))
     values = np.full(len(placed), np.nan)
     if areal.any():
-        values[areal] = _zonal(path, placed[areal], band, statistic)
+        values[areal] = _zonal(reader.info, placed[areal], band, statistic)
     points = ~areal & (kinds >= 0)
     if points.any():
-        middle = shapely.centroid(placed[points])
-        places = np.stack([shapely.get_x(middle), shapely.get_y(middle)], axis=1)
-        values[points] = _at_points(reader, places, band, resampling)
+        values[points] = _at_points(reader, shapely.centroid(placed[points]), band, resampling)
     return values
 
 
-def _at_points(reader: RasterReader, places: Floats, band: int, resampling: str) -> Floats:
-    import rasterio
+def _at_points(reader: RasterReader, places: NDArray[np.object_], band: int, resampling: str) -> Floats:
+    import shapely
 
-    a, b, c, d, e, f = tuple(~rasterio.Affine(*reader.info.georeference.transform))[:6]
-    col = a * places[:, 0] + b * places[:, 1] + c
-    row = d * places[:, 0] + e * places[:, 1] + f
+    pixels = to_pixels(places, reader.info)
+    col, row = shapely.get_x(pixels), shapely.get_y(pixels)
     if resampling == "bilinear":
         return _bilinear(reader, col - 0.5, row - 0.5, band)
     return _pick(reader, np.floor(col), np.floor(row), band)
@@ -121,9 +122,11 @@ def _pick(reader: RasterReader, col: Floats, row: Floats, band: int) -> Floats:
     return values
 
 
-def _zonal(path: str, polygons: NDArray[np.object_], band: int, statistic: str) -> Floats:
+def _zonal(info: RasterInfo, polygons: NDArray[np.object_], band: int, statistic: str) -> Floats:
     if statistic not in STATISTICS:
-        raise DataError(f"statistic of {path}: unknown {statistic!r}; {did_you_mean(statistic, STATISTICS)}")
+        raise DataError(
+            f"statistic of {info.path}: unknown {statistic!r}; {did_you_mean(statistic, STATISTICS)}"
+        )
     try:
         from exactextract import exact_extract
         from exactextract.raster import RasterioRasterSource
@@ -131,7 +134,9 @@ def _zonal(path: str, polygons: NDArray[np.object_], band: int, statistic: str) 
         raise DependencyError("rasters over polygons need exactextract: pip install exactextract") from error
     import geopandas
 
-    with open_raster(path) as source:
+    with open_raster(info.path) as file, _with_crs(file, info) as source:
+        if info.georeference == IN_PIXELS:
+            polygons = to_map(to_pixels(polygons, info), info)
         frame = geopandas.GeoDataFrame(geometry=list(polygons), crs=source.crs)
         found: Any = exact_extract(
             RasterioRasterSource(source, band, name="band"), frame, [statistic], output="pandas"
@@ -141,6 +146,15 @@ def _zonal(path: str, polygons: NDArray[np.object_], band: int, statistic: str) 
     if nodata is not None and statistic in ("majority", "minority", "min", "max", "mean"):
         values = np.where(values == nodata, np.nan, values)
     return np.asarray(values)
+
+
+def _with_crs(source: Any, info: RasterInfo) -> Any:
+    """Return a raster that has a CRS, any one where it has none: exactextract needs to know some."""
+    if info.georeference.crs is not None:
+        return nullcontext(source)
+    place = rasterio.Affine(*info.georeference.transform)
+    grid = {"crs": "EPSG:3857", "transform": place, "width": info.width, "height": info.height}
+    return WarpedVRT(source, src_crs="EPSG:3857", src_transform=place, **grid)
 
 
 def nearest_distance(

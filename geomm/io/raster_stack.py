@@ -197,6 +197,7 @@ def _warp(
         with WarpedVRT(
             source,
             src_crs=one or crs,
+            src_transform=rasterio.Affine(*info.georeference.transform),
             crs=crs,
             transform=rasterio.Affine(*grid.georeference.transform),
             width=grid.width,

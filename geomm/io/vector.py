@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError, MissingCRSError, did_you_mean
 from geomm.io.raster import RasterInfo, same_crs
-from geomm.structures import IGNORE_INDEX, PixelWindow
+from geomm.structures import IGNORE_INDEX, IN_PIXELS, PixelWindow
 
 _LOG = logging.getLogger("geomm")
 #: Of a layer with more features than this, only those near the scene are read.
@@ -282,11 +282,16 @@ def _usable(geometries: NDArray[np.object_], path: str) -> tuple[NDArray[np.obje
 
 
 def to_pixels(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.object_]:
-    """Turn map coordinates of the scene's CRS into its (column, row) coordinates."""
+    """Turn map coordinates of the scene's CRS into its (column, row) coordinates.
+
+    On an image without a place, y is the negative row, or the row where geometries say so by lying there.
+    """
     import shapely
     from rasterio.transform import Affine
 
     inverse = ~Affine(*scene.georeference.transform)
+    if scene.georeference == IN_PIXELS and _counts_down(geometries):
+        inverse = Affine.identity()
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
         cols = inverse.a * points[:, 0] + inverse.b * points[:, 1] + inverse.c
@@ -294,6 +299,15 @@ def to_pixels(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.
         return np.stack([cols, rows], axis=1)
 
     return shapely.transform(geometries, place)  # type: ignore[no-any-return]
+
+
+def _counts_down(geometries: NDArray[np.object_]) -> bool:
+    """Return whether geometries in pixels have rows that count down from 0, as files of pixel boxes do."""
+    import shapely
+
+    rows = shapely.bounds(geometries)[:, [1, 3]]
+    rows = rows[np.isfinite(rows)]
+    return bool(rows.size and rows.mean() > 0)
 
 
 def to_map(geometries: NDArray[np.object_], scene: RasterInfo) -> NDArray[np.object_]:

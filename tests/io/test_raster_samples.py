@@ -95,6 +95,18 @@ def test_a_crs_on_one_side_only_is_an_error(ramp, tmp_path):
         sample_raster(ramp, np.array([centre(1, 1)], object), None)
 
 
+@pytest.mark.parametrize("sign", [1, -1], ids=["rows", "as QGIS shows it"])
+def test_a_plain_picture_is_sampled_in_pixels(tmp_path, sign):
+    import cv2
+
+    path = str(tmp_path / "plain.png")
+    cv2.imwrite(path, np.arange(60, dtype=np.uint8).reshape(6, 10))
+    points = np.array([Point(2.5, sign * 1.5), Point(9.5, sign * 5.5)], object)
+    assert sample_raster(path, points, None).tolist() == [12, 59]
+    areas = np.array([box(0, 0, 10, sign * 2), box(3, sign * 4, 5, sign * 5)], object)
+    assert sample_raster(path, areas, None).tolist() == [9.5, 43.5]
+
+
 def test_bands_are_named_after_their_file(tmp_path):
     one = write(tmp_path / "dem.tif", np.ones((2, 2)))
     two = write(tmp_path / "climate.tif", np.ones((2, 2, 2)))

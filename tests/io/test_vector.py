@@ -12,7 +12,7 @@ from shapely import LineString, MultiPolygon, Point, Polygon, box
 from geomm.errors import DataError, MissingCRSError
 from geomm.io import vector
 from geomm.io.raster import read_info
-from geomm.io.vector import VectorLabels, layer_classes, read_layer
+from geomm.io.vector import VectorLabels, layer_classes, read_layer, to_map, to_pixels
 from geomm.structures import IGNORE_INDEX, PixelWindow
 from tests.io.common import CRS, grid, layer, noise, place, write
 
@@ -123,6 +123,22 @@ def test_without_any_crs_both_are_taken_as_they_are(tmp_path):
     bare = read_info(write(tmp_path / "bare.tif", noise(SIZE, SIZE), crs=None))
     path = layer(tmp_path / "a.shp", [box(2, 2, 8, 8)], crs=None)
     assert VectorLabels.open(path, bare).burn(WHOLE, 1, fill=0).sum() == 36
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["rows", "as QGIS shows it"])
+def test_a_plain_picture_takes_rows_and_what_is_drawn_over_it_in_qgis(tmp_path, sign):
+    """Without a place, QGIS shows a picture below y = 0, its first row uppermost."""
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "plain.png"), np.zeros((SIZE, SIZE), np.uint8))
+    plain = read_info(tmp_path / "plain.png")
+    drawn = [box(2, sign * 3, 8, sign * 5), box(20, sign * -2, 30, sign * 9)]
+    geopandas.GeoDataFrame(geometry=drawn).to_file(tmp_path / "a.shp")
+    labels = VectorLabels.open(tmp_path / "a.shp", plain)
+    assert [shape.bounds for shape in labels.geometries] == [(2, 3, 8, 5), (20, -2, 30, 9)]
+    moved = to_map(labels.geometries, plain)
+    assert [shape.bounds for shape in moved] == [(2, -5, 8, -3), (20, -9, 30, 2)]
+    assert [shape.bounds for shape in to_pixels(moved, plain)] == [(2, 3, 8, 5), (20, -2, 30, 9)]
 
 
 def test_labels_beside_the_scene_are_an_error_with_both_extents(scene, tmp_path):

@@ -21,6 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from geomm.errors import ConfigError, DataError
+from geomm.io.raster import read_info
+from geomm.io.vector import VectorLabels
 from geomm.structures import Objects
 from tests.conftest import ROOT
 from tests.inference.conftest import noise, write_scene
@@ -287,7 +289,7 @@ def test_degrees_are_measured_on_the_ellipsoid(tmp_path, spec):
     assert made["area_m2"] == pytest.approx(5.58 * 11.14, rel=2e-3)
 
 
-def test_an_image_without_crs_has_boxes_in_pixels(tmp_path, spec, caplog):
+def test_an_image_without_crs_has_boxes_in_pixels_below_its_first_row(tmp_path, spec, caplog):
     from PIL import Image
 
     Image.fromarray(noise(40, 50)).save(tmp_path / "photo.png")
@@ -295,7 +297,9 @@ def test_an_image_without_crs_has_boxes_in_pixels(tmp_path, spec, caplog):
     run(tmp_path / "photo.png", tmp_path / "o", spec, lambda i, v: [found], tile_px=64)
     made = read(tmp_path / "o" / "photo.gpkg")
     assert made.crs is None
-    assert made.geometry[0].bounds == (1, 2, 11, 22)
+    assert made.geometry[0].bounds == (1, -22, 11, -2)  # where QGIS shows the photo
+    there = VectorLabels.open(tmp_path / "o" / "photo.gpkg", read_info(tmp_path / "photo.png"))
+    assert there.geometries[0].bounds == (1, 2, 11, 22)
     assert made.iloc[0][["width_px", "height_px", "area_px2"]].tolist() == [10, 20, 200]
     assert "no CRS" in caplog.text
 

@@ -73,6 +73,8 @@ def test_a_layer_has_the_boxes_on_the_map(scene, tmp_path, classifier, options):
             ORIGIN[0] + np.array([left, right]) / 2,
             ORIGIN[1] - np.array([bottom, top]) / 2,
         )
+    else:
+        top, bottom = -bottom, -top
     np.testing.assert_allclose(found.geometry[0].bounds, (left, top, right, bottom))
     assert found.geometry[1] is None and found["class"][0] == "light"
     assert (found.crs is not None and found.crs == CRS) == (scene.suffix == ".tif")
