@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from geomm.errors import DataError
-from geomm.io.namesakes import namesakes
+from geomm.io.namesakes import own_labels
 from geomm.io.paths import RASTER_ENDINGS
 from geomm.io.sniff import object_rows
 
@@ -238,45 +237,6 @@ def _by_name(folder: Path, kind: str) -> list[tuple[Path, Path | None]]:
         pairs.append((image, labels[owned[name]] if name in owned else missing))
     used = set(owned.values())
     return [*pairs, *((folder / "images" / name, labels[name]) for name in labels if name not in used)]
-
-
-def own_labels(images: Sequence[Path], labels: Sequence[Path]) -> dict[Path, Path]:
-    """Return the label of each image that surely has one.
-
-    It lies in the folder called alike and has the image's stem; else it is the one of that stem whose folders
-    are most alike, unless each one's folder is among the other's too, where it would have lain.
-
-    Args:
-      images: paths below the folder of all images.
-      labels: paths below the folder of all labels.
-    """
-    there: dict[Path, list[Path]] = defaultdict(list)
-    for label in labels:
-        there[label.with_suffix("")].append(label)
-    owned: dict[Path, Path] = {}
-    for image in images:
-        alike = there.get(image.with_suffix(""), [])
-        if alike:
-            owned[image] = image if image in alike else alike[0]
-    used = set(owned.values())
-    image_folders, label_folders = ({path.parent for path in paths} for paths in (images, labels))
-    for image, label in _by_folders(
-        [path for path in images if path not in owned], [path for path in labels if path not in used]
-    ):
-        if image.parent not in label_folders or label.parent not in image_folders:
-            owned[image] = label
-    return owned
-
-
-def _by_folders(images: Sequence[Path], labels: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return the images and labels of one stem that are most alike to each other and to no other."""
-    names, others = tuple(map(str, images)), tuple(map(str, labels))
-    back = namesakes(others, names)
-    return [
-        (image, labels[found[0]])
-        for image, found in zip(images, namesakes(names, others), strict=True)
-        if len(found) == 1 and len(back[found[0]]) == 1
-    ]
 
 
 def _classes(

@@ -10,7 +10,8 @@ from typing import Any
 from geomm.datasets.objects.chip_folder import ChipFolder, ReadLabels
 from geomm.datasets.objects.chips import ObjectChips
 from geomm.errors import DataError
-from geomm.io.arcgis import files_in, kinds_of, own_labels, read_export
+from geomm.io.arcgis import files_in, kinds_of, read_export
+from geomm.io.namesakes import own_labels
 from geomm.io.object_files import read_instances, read_kitti, read_voc
 from geomm.io.object_labels import ObjectLabels, Problems
 from geomm.io.raster_info import RasterInfo
