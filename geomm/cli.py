@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from geomm.errors import ConfigError, GeommError
+from geomm.errors import ConfigError, GeommError, of_system
 
 _PASS_THROUGH = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve")
 
@@ -77,6 +77,11 @@ def _main(root: str, argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        if error.errno is None:
+            raise
+        _complain(str(of_system(error)))
+        return 1
 
 
 def _complain(message: str) -> None:
@@ -153,13 +158,13 @@ def _run_hydra(root: str, argv: Sequence[str], plugins: Sequence[str]) -> int:
         "package": package_job,
         "export_chips": export_chips_job,
     }
-    failures: list[GeommError | KeyboardInterrupt] = []
+    failures: list[GeommError | OSError | KeyboardInterrupt] = []
 
     def job(cfg: DictConfig) -> Any:
         """Run the job; Hydra would print a user's mistake as its own failure."""
         try:
             return jobs[root](cfg)
-        except (GeommError, KeyboardInterrupt) as error:
+        except (GeommError, OSError, KeyboardInterrupt) as error:
             failures.append(error)
             return None
 

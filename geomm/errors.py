@@ -7,6 +7,7 @@ The command-line tools print these without a traceback; anything else is a bug i
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,10 @@ class DataError(GeommError):
     """An input file or label that cannot be used as it is."""
 
 
+class FileSystemError(DataError):
+    """A file or folder that cannot be written or read as the system is."""
+
+
 class MissingCRSError(DataError):
     """A source that must be placed on the map has no coordinate reference system."""
 
@@ -51,6 +56,29 @@ class PackageError(GeommError):
 
 class DependencyError(GeommError):
     """An optional library that this operation needs is not installed."""
+
+
+#: What helps against an error of the system, by its name in ``errno``.
+_CURES = {
+    **dict.fromkeys(("ENOSPC", "EDQUOT"), "free some space or give a folder on another disk"),
+    **dict.fromkeys(("EACCES", "EPERM", "EROFS", "ENOTDIR"), "give a folder that can be written"),
+    "EFBIG": "the limit of a file's size is reached: give a folder on another disk or raise it (ulimit -f)",
+    "EMFILE": "too many files are open: raise the limit (ulimit -n)",
+    "ENAMETOOLONG": "give the input a shorter name",
+}
+
+
+def of_system(error: OSError, what: str = "") -> FileSystemError:
+    """Return an error of the system in one line.
+
+    Args:
+      error: as Python, or a library, raised it.
+      what: was worked on, where the error names no file.
+    """
+    said = error.strerror or (str(error).strip().splitlines() or [type(error).__name__])[0]
+    cure = _CURES.get(errno.errorcode.get(error.errno or 0, ""), "")
+    where = str(error.filename or "") or what
+    return FileSystemError((f"{where}: " if where else "") + said + (f"; {cure}" if cure else ""))
 
 
 def did_you_mean(found: str, allowed: Iterable[str], *, limit: int = 12) -> str:

@@ -17,13 +17,15 @@ class Progress:
 
     Args:
       name: of the input.
-      total: parts to do.
+      total: parts to do, None where nobody knows.
       unit: what the parts are, in the plural.
       shown: False says nothing.
       live: False for lines on a terminal too, where several inputs are worked on at once.
     """
 
-    def __init__(self, name: str, total: int, unit: str, *, shown: bool = True, live: bool = True) -> None:
+    def __init__(
+        self, name: str, total: int | None, unit: str, *, shown: bool = True, live: bool = True
+    ) -> None:
         self.name, self.total, self.unit, self.shown, self.live = name, total, unit, shown, live
         self.done = 0
         self._bar: Any = None
@@ -57,15 +59,16 @@ class Progress:
 
     def advance(self, count: int = 1) -> None:
         """Count some more parts."""
-        self.done = min(self.done + count, self.total)
+        self.done = self.done + count if self.total is None else min(self.done + count, self.total)
         rate = self.done / max(time.monotonic() - self._started, 1e-9)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=f"{rate:.1f}")
         elif self.shown and time.monotonic() - self._line_at > _SECONDS_BETWEEN_LINES:
             self._line_at = time.monotonic()
-            left = f", {(self.total - self.done) / rate:.0f} s left" if self.done else ""
-            told = (self.name, self.done, self.total, self.unit, rate, self.unit, left)
-            _LOG.info("%s: %d of %d %s, %.1f %s/s%s", *told)
+            of = "" if self.total is None else f" of {self.total}"
+            left = f", {(self.total - self.done) / rate:.0f} s left" if self.total and self.done else ""
+            told = (self.name, self.done, of, self.unit, rate, self.unit, left)
+            _LOG.info("%s: %d%s %s, %.1f %s/s%s", *told)
 
     def __exit__(
         self,

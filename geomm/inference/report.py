@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from geomm.errors import DataError
+from geomm.errors import DataError, of_system
 
 _LOG = logging.getLogger("geomm")
 #: Previews that Jupyter shows at most.
@@ -73,7 +73,8 @@ def predict_each(
       at_once: inputs that are predicted at the same time, where the work is done elsewhere.
 
     Raises:
-      DataError: with ``on_error="raise"``, of the first input that fails.
+      DataError: with ``on_error="raise"``, of the first input that fails; an error of the system too, such as
+        a full disk, is one.
     """
     started = time.monotonic()
     report = PredictionReport(unit=unit)
@@ -81,11 +82,12 @@ def predict_each(
     for name, result in zip(inputs, results, strict=True):
         try:
             done = result()
-        except DataError as error:
+        except (DataError, OSError) as error:
+            failure = error if isinstance(error, DataError) else of_system(error, name)
             if on_error == "raise":
-                raise
-            _LOG.error("%s", error)
-            report.failed.append((name, str(error)))
+                raise failure from error
+            _LOG.error("%s", failure)
+            report.failed.append((name, str(failure)))
             continue
         if done is None:
             report.skipped.append(name)

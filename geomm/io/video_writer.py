@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geomm.io.video import VideoInfo, load_av
+from geomm.io.video import VideoInfo, load_av, local_path
 
 #: In the files that ``VideoWriter`` writes, so that they are known again.
 _MARK = "objects drawn by geomm"
@@ -20,10 +21,12 @@ _BT709 = 1
 #: file does not say, is read and written as BT.601.
 _MATRICES = {1: 1, 2: 5, 4: 4, 5: 5, 6: 5, 7: 7}
 _CODECS = {"libx264": {"crf": "20", "preset": "veryfast"}, "mpeg4": {"qscale": "3"}}
+#: Of a second in units of time: MPEG-4 Part 2 has no more (ISO/IEC 14496-2, vop_time_increment_resolution).
+_FINEST = {"mpeg4": 65535}
 
 
 class VideoWriter:
-    """Writes frames with their times as H.264 in MP4, which browsers play.
+    """Writes frames with their times as H.264 in MP4, which browsers play; as MPEG-4 without libx264.
 
     Use as a context manager; the file appears under its name when complete.
 
@@ -41,7 +44,8 @@ class VideoWriter:
         av = load_av()
         self._av = av
         codec = next(name for name in _CODECS if name in av.codecs_available)
-        self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
+        target, options = local_path(self._temporary), {"movflags": "+faststart"}
+        self._container = av.open(target, "w", format="mp4", options=options)
         if self.mark is not None:
             self._container.metadata["comment"] = self.mark
         self._stream = self._container.add_stream(codec, rate=self.like.rate, options=_CODECS[codec])
@@ -50,7 +54,8 @@ class VideoWriter:
         self._stream.height, self._stream.width = self._shape
         self._stream.pix_fmt = "yuv420p"
         codec_context = self._stream.codec_context
-        codec_context.time_base = self.like.time_base
+        self._time_base = _time_base(self.like.time_base, _FINEST.get(codec))
+        codec_context.time_base = self._time_base
         codec_context.sample_aspect_ratio = self.like.pixel_aspect
         codec_context.color_range = _LIMITED
         codec_context.colorspace = self._matrix = self._known_matrix()
@@ -74,7 +79,8 @@ class VideoWriter:
         frame = frame.reformat(
             format="yuv420p", dst_colorspace=_MATRICES[self._matrix], dst_color_range=_LIMITED
         )
-        frame.pts, frame.time_base = pts, self.like.time_base
+        frame.pts = round(pts * self.like.time_base / self._time_base)
+        frame.time_base = self._time_base
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
 
@@ -95,11 +101,15 @@ class VideoWriter:
             self._temporary.unlink(missing_ok=True)
 
 
+def _time_base(wanted: Fraction, finest: int | None) -> Fraction:
+    return wanted if finest is None or wanted.denominator <= finest else Fraction(1, finest)
+
+
 def is_own_video(path: Path) -> bool:
     """Return whether a file is a video that ``VideoWriter`` wrote."""
     av = load_av()
     try:
-        with av.open(str(path)) as container:
+        with av.open(local_path(path)) as container:
             return bool(container.metadata.get("comment") == _MARK)
     except (av.error.FFmpegError, OSError, ValueError):
         return False

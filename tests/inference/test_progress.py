@@ -38,6 +38,20 @@ def test_replayed_tiles_do_not_count_beyond_the_end():
     assert bar.done == 6
 
 
+def test_parts_of_an_unknown_number_are_counted_on(monkeypatch, caplog):
+    clock = iter(range(0, 1000, 60))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
+    with caplog.at_level(logging.INFO, "geomm"), progress.Progress("a.mkv", None, "frames") as bar:
+        bar.advance(6)
+        bar.advance(6)
+    assert bar.done == 12
+    assert [record.message.split(",")[0] for record in caplog.records] == [
+        "a.mkv: 6 frames",
+        "a.mkv: 12 frames",
+    ]
+
+
 def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     with progress.Progress("s.tif", 8, "tiles") as bar:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from geomm.io.video import VideoInfo, VideoReader
+from geomm.io.video import VideoInfo, VideoReader, local_path
 from geomm.io.video_writer import VideoWriter
 
 HEIGHT, WIDTH = 48, 80
@@ -169,3 +169,132 @@ def test_the_shape_of_pixels_is_kept(tmp_path, aspect, clockwise):
     with VideoWriter(tmp_path / "again.mp4", read) as writer:
         writer.write(np.zeros((read.height, read.width, 3), np.uint8), 0)
     assert VideoReader(tmp_path / "again.mp4").info.pixel_aspect == read.pixel_aspect
+
+
+def encode(path, frames, *, rate=25, size=(WIDTH, HEIGHT), times=None, sound_s=0.0, options=None):
+    """Write a clip of moving noise; with times, in ms."""
+    import av
+
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 60, (size[1], size[0], 3)).astype(np.uint8)
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        sound = container.add_stream("aac", rate=44100, layout="mono") if sound_s else None
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, 3 * number, 1), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        for number in range(int(sound_s * 44100 / 1024)):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), "f4"), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 44100, number * 1024
+            container.mux(sound.encode(silence))
+        if sound:
+            container.mux(sound.encode())
+    return path
+
+
+def read_with_threads(path, threads, monkeypatch):
+    opened = VideoReader._open
+
+    def with_threads(self):
+        container = opened(self)
+        container.streams.video[0].codec_context.thread_count = threads
+        return container
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoReader, "_open", with_threads)
+        return [(frame.index, frame.pixels.mean()) for frame in VideoReader(path)]
+
+
+@pytest.mark.parametrize("broken", [0.25, 0.5, "a packet"])
+def test_as_many_frames_are_read_of_a_broken_clip_however_many_threads_there_are(
+    tmp_path, monkeypatch, broken
+):
+    path = encode(tmp_path / "a.mp4", 120, options={"movflags": "+faststart"})
+    if broken == "a packet":
+        damage(path, [110])
+    else:
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * broken)])
+    one = read_with_threads(path, 1, monkeypatch)
+    assert len(one) > 3 and read_with_threads(path, 16, monkeypatch) == one
+    assert broken != "a packet" or len(one) > 110
+
+
+@pytest.mark.parametrize("ending", ["ts", "mkv"])
+def test_times_go_on_in_recordings_that_were_put_together(tmp_path, caplog, ending):
+    path = encode(tmp_path / f"a.{ending}", 50)
+    path.write_bytes(path.read_bytes() * 2)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        frames = list(VideoReader(path))
+    assert [frame.index for frame in frames] == list(range(len(frames))) and len(frames) >= 98
+    np.testing.assert_allclose(np.diff([frame.time_s for frame in frames]), 0.04, atol=0.002)
+    assert "times begin anew at frame" in caplog.text
+
+
+@pytest.mark.parametrize("first", [5, 50])
+def test_frames_of_another_size_are_scaled(tmp_path, caplog, first):
+    small, large = encode(tmp_path / "a.ts", first), encode(tmp_path / "b.ts", 60, size=(160, 96))
+    (tmp_path / "c.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    reader = VideoReader(tmp_path / "c.ts")
+    with caplog.at_level(logging.WARNING, "geomm"):
+        frames = list(reader)
+    assert len(frames) == first + 60
+    assert {frame.pixels.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+    assert (reader.info.height, reader.info.width) == (HEIGHT, WIDTH)
+    assert "change from 80 x 48 to 160 x 96" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ending", "sound_s"), [("mkv", 0.0), ("mkv", 6.0), ("webm", 0.0), ("flv", 0.0), ("wmv", 0.0)]
+)
+def test_containers_that_declare_their_length_as_a_whole(tmp_path, caplog, ending, sound_s):
+    path = tmp_path / f"a.{ending}"
+    write_as(path, 100, sound_s)
+    reader = VideoReader(path)
+    assert reader.info.frames == pytest.approx(max(100, 25 * sound_s), abs=3)
+    with caplog.at_level(logging.WARNING, "geomm"):
+        assert len(list(reader)) == 100
+    assert not caplog.text
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    with caplog.at_level(logging.WARNING, "geomm"):
+        frames = list(VideoReader(path))
+    assert 30 < len(frames) < 100 or sound_s
+    assert "frames could be read" in caplog.text
+
+
+def write_as(path, frames, sound_s):
+    import av
+
+    if path.suffix not in (".webm", ".wmv"):
+        encode(path, frames, sound_s=sound_s)
+        return
+    rng = np.random.default_rng(0)
+    codec = {".webm": "libvpx", ".wmv": "wmv2"}[path.suffix]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for _ in range(frames):
+            pixels = rng.integers(0, 60, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_a_stream_of_varying_rate_is_whole(tmp_path, caplog):
+    times = [40 * n + (2000 if n % 30 == 0 else 0) + 2000 * (n // 30) for n in range(120)]
+    path = encode(tmp_path / "a.ts", 120, times=sorted(times))
+    with caplog.at_level(logging.WARNING, "geomm"):
+        assert len(list(VideoReader(path))) == 120
+    assert not caplog.text
+
+
+def test_a_name_with_colons_is_no_address(tmp_path, monkeypatch):
+    write(tmp_path / "a.mp4", upright())
+    (tmp_path / "a.mp4").rename(tmp_path / "12:30:05.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(list(VideoReader("12:30:05.mp4"))) == 3
+    assert local_path("rtsp://host/a") == "rtsp://host/a"

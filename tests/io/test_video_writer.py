@@ -6,10 +6,22 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from geomm.io import video_writer
 from geomm.io.video import ColorTags, VideoInfo, VideoReader
 from geomm.io.video_writer import VideoWriter
 
 HEIGHT, WIDTH = 48, 80
+
+
+def test_without_h264_times_are_kept_in_units_that_mpeg4_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_writer, "_CODECS", {"mpeg4": video_writer._CODECS["mpeg4"]})
+    info = VideoInfo("", 32, 32, Fraction(25), None, Fraction(1, 90000), False)
+    times = [0, 3600, 9000, 10800]
+    with VideoWriter(tmp_path / "a.mp4", info) as writer:
+        for pts in times:
+            writer.write(np.zeros((32, 32, 3), np.uint8), pts)
+    found = [frame.time_s for frame in VideoReader(tmp_path / "a.mp4")]
+    np.testing.assert_allclose(found, np.array(times) / 90000, atol=1e-4)
 
 
 def test_odd_sizes_are_written(tmp_path):

@@ -87,6 +87,7 @@ def predict_clouds(
     def predict(position: int) -> tuple[list[Path], int] | None:
         cloud = clouds[position]
         target = output_file(folder, names[position], cloud)
+        check_target(target, cloud, is_result=written_by_geomm, what="cloud")
         if options.skips(target):
             return None
         with reused_memory(device):
@@ -126,7 +127,6 @@ class _Runner:
 
     def classify(self, cloud: str, target: Path, others: Sequence[LasInfo]) -> tuple[list[Path], int]:
         """Classify one cloud; return the files written and its points."""
-        check_target(target, cloud, is_result=written_by_geomm, what="cloud")
         info = read_placed_info(cloud)
         for name in self.spec.dimensions:
             find_dimension(cloud, name, info.dimensions)

@@ -61,6 +61,7 @@ def predict_rasters(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         scene, name = scenes[position], names[position]
+        check_target(mapper.target(name), scene, is_result=is_map, what="map")
         if options.skips(mapper.target(name), mapper.work(name)):
             return None
         with reused_memory(mapper.device):
@@ -94,7 +95,6 @@ class _Mapper(ScenePredictor[torch.Tensor]):
         Raises:
           DataError: the scene cannot be read or does not suit the model.
         """
-        check_target(self.target(name), scene, is_result=is_map, what="map")
         check_scene(read_info(scene), self.spec)
         place = (scene, self.spec, *self.tiling, self.batch_size, self.work(name), self.options.reader)
         job = MapJob(*place, self.options, self.products)

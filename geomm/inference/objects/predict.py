@@ -65,7 +65,7 @@ def predict_objects(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         scene, name = scenes[position], names[position]
-        if finder.skips(name):
+        if finder.skips(name, scene):
             return None
         return finder.map_scene(scene, name), _pixels(scene)
 
@@ -157,9 +157,15 @@ class _Finder(ScenePredictor[list[Objects]]):
     def accelerated(self) -> partial[Detect]:
         return partial(accelerate_detect, spec=self.spec, options=self.options)
 
-    def skips(self, name: str) -> bool:
-        """Return whether a layer is there and left as it is."""
-        return self.options.skips(self.target.layer(name), self.target.work(name))
+    def skips(self, name: str, scenes: str | Sequence[str]) -> bool:
+        """Return whether a layer is there and left as it is.
+
+        Raises:
+          DataError: what is there is no layer of objects.
+        """
+        layer = self.target.layer(name)
+        check_target(layer, scenes, is_result=is_object_layer, what="layer of objects")
+        return self.options.skips(layer, self.target.work(name))
 
     def map_scene(self, scene: str, name: str) -> list[Path]:
         """Find the objects of one scene and return the files written.
@@ -168,7 +174,6 @@ class _Finder(ScenePredictor[list[Objects]]):
           DataError: the scene cannot be read or does not suit the model.
         """
         layer = self.target.layer(name)
-        check_target(layer, scene, is_result=is_object_layer, what="layer of objects")
         job = self.find(scene, self.target.work(name))
         with self.writing:
             written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
@@ -226,10 +231,9 @@ def _chunks(found: Iterable[Candidates]) -> Iterator[Candidates]:
 def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> PredictionReport:
     """Find the objects of scenes that share a CRS and write one layer, each object once."""
     options, layer = finder.options, finder.target.layer(name)
-    if finder.skips(name):
+    if finder.skips(name, scenes):
         report = predict_each(scenes, lambda _: None, what="scenes", unit="px", on_error=options.on_error)
         return report
-    check_target(layer, scenes, is_result=is_object_layer, what="layer of objects")
     mosaic = Mosaic(scenes, finder.target.work(name), options)
 
     def predict(position: int) -> tuple[list[Path], int]:

@@ -90,11 +90,11 @@ def classify_images(
     )
     report = PredictionReport(unit="pictures")
     started = time.monotonic()
+    for name in names:
+        check_target(folder / name, files, is_result=_is_own, what="table of classes")
     if options.skips(folder / _TABLE):
         report.skipped = files
     else:
-        for name in names:
-            check_target(folder / name, files, is_result=_is_own, what="table of classes")
         folder.mkdir(parents=True, exist_ok=True)
         with reused_memory(device):
             _Pictures(files, folder, names, run, spec, options, options.batch(device), report).run()

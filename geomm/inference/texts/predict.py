@@ -116,12 +116,12 @@ def predict_texts(
     find = partial(expand, endings=DOCUMENT_ENDINGS)
     files = find_inputs(inputs, folder, find=find, is_result=is_own, what="documents")
     report = PredictionReport(unit="tokens")
-    if options.skips(folder / TABLE, folder / _WORK):
-        report.skipped += files
-        return report
     tag = address_tag(options, spec)
     for name in (TABLE, ENTITIES, *([PLACES] if tag else []), *([DISTANCES] if options.truth else [])):
         check_target(folder / name, files, is_result=is_own, what="table of entities")
+    if options.skips(folder / TABLE, folder / _WORK):
+        report.skipped += files
+        return report
     folder.mkdir(parents=True, exist_ok=True)
     locator = make_locator(options) if tag else None
     reader = _Reader(files, spec, options, report)

@@ -84,6 +84,7 @@ def predict_videos(
 
     def predict(position: int) -> tuple[list[Path], int] | None:
         target = folder / f"{names[position]}.mp4"
+        check_target(target, videos[position], is_result=is_own_video, what="video")
         if options.skips(target):
             return None
         return finder.follow(position, videos[position], names[position])
@@ -146,6 +147,7 @@ class _VideoFinder:
         try:
             made = self._run(reader, work, name, places)
             made.sort(key=lambda path: _ORDER.index(path.suffix))
+            self._clear(name, {path.suffix for path in made})
             for path in reversed(made):  # the video last: where it is, all is there
                 os.replace(path, self.folder / path.name)
         finally:
@@ -164,6 +166,13 @@ class _VideoFinder:
         for ending, (is_result, what) in _RESULTS.items():
             if self.places is not None or ending not in _WITH_PLACES:
                 check_target(self.folder / f"{name}{ending}", sources, is_result=is_result, what=what)
+
+    def _clear(self, name: str, made: set[str]) -> None:
+        """Remove what an earlier run wrote and this one does not: it would be of other objects."""
+        for ending, (is_result, _) in _RESULTS.items():
+            file = self.folder / f"{name}{ending}"
+            if ending not in made and file.is_file() and is_result(file):
+                file.unlink()
 
     def _batch_size(self, reader: VideoReader) -> int:
         given = self.options.batch_size
@@ -208,7 +217,7 @@ class _VideoFinder:
                 stack.enter_context(table)
             stack.enter_context(reused_memory(self.device))
             progress = stack.enter_context(
-                Progress(Path(reader.path).name, info.frames or 0, "frames", shown=options.progress)
+                Progress(Path(reader.path).name, info.frames, "frames", shown=options.progress)
             )
 
             def write(followed: _Followed) -> None:

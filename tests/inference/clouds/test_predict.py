@@ -238,8 +238,9 @@ def test_one_bad_file_fails_alone_and_earlier_results_are_no_inputs(tmp_path):
     assert "cut.laz" in report.failed[0][1] and "export it again" in report.failed[0][1]
     again = classify(tmp_path, tmp_path / "out", on_error="skip", skip_existing=True)
     assert len(again.skipped) == 1
-    with pytest.raises(DataError, match="its own place"):
-        classify(tmp_path / "good.laz", tmp_path)
+    for skip in (False, True):
+        with pytest.raises(DataError, match="its own place"):
+            classify(tmp_path / "good.laz", tmp_path, skip_existing=skip)
 
 
 def test_a_missing_dimension_is_named(tmp_path):

@@ -175,6 +175,8 @@ def test_existing_maps_are_skipped_on_request(tmp_path, spec):
     run(scene, tmp_path / "o", spec)
     report = run(scene, tmp_path / "o", spec, skip_existing=True)
     assert report.skipped == [str(scene)]
+    with pytest.raises(DataError, match="its own place"):
+        run(scene, tmp_path, spec, skip_existing=True)
 
 
 def test_class_values_beyond_a_byte(tmp_path, spec):

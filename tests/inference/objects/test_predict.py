@@ -394,6 +394,9 @@ def test_earlier_results_are_no_inputs(tmp_path, spec):
         assert report.amount == 400
     report = run(tmp_path / "in", tmp_path / "in" / "out", spec, truth, skip_existing=True)
     assert len(report.skipped) == 1
+    (tmp_path / "in" / "out" / "s.gpkg").write_text("mine")
+    with pytest.raises(DataError, match="no layer of objects that geomm wrote"):
+        run(tmp_path / "in", tmp_path / "in" / "out", spec, truth, skip_existing=True)
 
 
 def test_the_result_does_not_hang_on_batches_or_rows(tmp_path, spec):

@@ -1,6 +1,7 @@
 """Objects are followed through a video; its frames and times stay what they were."""
 
 import csv
+import errno
 import itertools
 import logging
 import time
@@ -15,7 +16,7 @@ from scipy.ndimage import find_objects, label
 from geomm.errors import DataError
 from geomm.inference import ObjectOptions, predict_videos
 from geomm.io.video import VideoReader
-from geomm.io.video_writer import is_own_video
+from geomm.io.video_writer import VideoWriter, is_own_video
 from geomm.structures import BandStatistics, Objects, RasterSpec, make_classes
 from tests.io.test_video import damage
 
@@ -234,6 +235,44 @@ def test_earlier_results_are_replaced(tmp_path, spec):
     (tmp_path / "clip.csv").write_text("frame,note\n0,mine\n")
     with pytest.raises(DataError, match="is there and is no csv of objects that geomm wrote"):
         follow(clip, tmp_path, spec)
+
+
+def test_results_of_a_run_are_of_it_alone(tmp_path, spec):
+    """A layer of points that this run does not write is of other objects."""
+    clip, log = write_clip(tmp_path / "clip.mov", 12), tmp_path / "log.csv"
+    log.write_text(FIXED)
+    follow(clip, tmp_path / "out", spec, footprints=str(log))
+    follow(clip, tmp_path / "out", spec)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.csv", "clip.mp4"]
+    (tmp_path / "out" / "clip.qml").write_text("mine")
+    follow(clip, tmp_path / "out", spec)
+    assert (tmp_path / "out" / "clip.qml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_clip_is_not_taken_for_its_result(tmp_path, spec, own):
+    clip, out = write_clip(tmp_path / "clip.mp4", 12), tmp_path / ("." if own else "out")
+    if not own:
+        out.mkdir()
+        write_clip(out / "clip.mp4", 12)
+    with pytest.raises(DataError, match="give another output folder"):
+        follow(clip, out, spec, skip_existing=True)
+
+
+def test_what_cannot_be_written_fails_alone(tmp_path, spec, monkeypatch):
+    clips = [write_clip(tmp_path / f"{name}.mp4", 12) for name in "ab"]
+
+    def full(self, pixels, pts, write=VideoWriter.write):
+        if self.path.name == "a.mp4":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, pixels, pts)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    report = follow(list(map(str, clips)), tmp_path / "out", spec, on_error="skip")
+    ((failed, reason),) = report.failed
+    assert failed == str(clips[0])
+    assert reason == f"{failed}: No space left on device; free some space or give a folder on another disk"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.csv", "b.mp4"]
 
 
 @pytest.mark.parametrize("pause_s", [0, 0.02])
