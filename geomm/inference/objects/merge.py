@@ -9,7 +9,8 @@ the scene.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ _INSIDE = 0.75
 _NEAR = 0.25
 #: So much of it then lies in that; were it an object of its own, the other tile would have seen it whole.
 _MOSTLY = 0.5
+#: What a border cut may come to overlap with another, once it is whole, if so much of either lies in both.
+_MAY_OVERLAP = 0.25
 _REACH_PX = 1.0
 _OUT = np.array([-_REACH_PX, -_REACH_PX, _REACH_PX, _REACH_PX])
 
@@ -46,10 +49,14 @@ class ObjectMerger:
       merge: ``nms``, ``soft`` or ``wbf``.
       iou_threshold: boxes of one class that overlap more are the same object.
       least_score: what falls below is dropped.
+      sources_are_merged: what comes of one source is no more compared with what else does.
     """
 
-    def __init__(self, merge: str, iou_threshold: float, least_score: float) -> None:
+    def __init__(
+        self, merge: str, iou_threshold: float, least_score: float, *, sources_are_merged: bool = False
+    ) -> None:
         self.merge, self.iou_threshold, self.least_score = MERGE_FUNCTIONS[merge], iou_threshold, least_score
+        self.sources_are_merged = sources_are_merged
         self._waiting = Candidates.none()
 
     def add(self, found: Candidates, frontier: float) -> Candidates:
@@ -61,8 +68,10 @@ class ObjectMerger:
         """
         pool = join([self._waiting, found])
         reach = _reach(pool)
-        pairs = touching(pool.boxes, pool.labels, reach)
-        pairs = pairs[self._linked(pool, pairs)]
+        pairs = self._touching(pool, reach)
+        parts = find_parts(pool, pairs)
+        linked = self._linked(pool, pairs, parts)
+        pairs, parts = pairs[linked], parts[linked]
         groups = components(len(pool), pairs.first, pairs.second)
         open_groups = np.zeros(len(pool) + 1, bool)
         open_groups[groups[reach[:, 3] + _REACH_PX >= frontier]] = True
@@ -73,23 +82,35 @@ class ObjectMerger:
         number[done] = np.arange(len(done))
         inside = ~waits[pairs.first]
         pairs = Pairs(number[pairs.first[inside]], number[pairs.second[inside]], pairs.iou[inside])
-        return self._resolve(pool[done], pairs)
+        return self._resolve(pool[done], pairs, parts[inside])
 
     def finish(self) -> Candidates:
         """Return all that still waited."""
         return self.add(Candidates.none(), np.inf)
 
-    def _linked(self, found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
-        """Return which pairs must be judged together: those alike, and all of which one may be a part."""
-        one, other, is_cut = pairs.first, pairs.second, found.is_cut
-        goes_on = _beyond(found.boxes[one], found.windows[other]).any(1)
-        goes_on |= _beyond(found.boxes[other], found.windows[one]).any(1)
-        return np.asarray((pairs.iou > self.iou_threshold) | is_cut[one] | is_cut[other] | goes_on)
+    def _touching(self, found: Candidates, reach: NDArray[np.float64]) -> Pairs:
+        pairs = touching(found.boxes, found.labels, reach)
+        if not self.sources_are_merged:
+            return pairs
+        return pairs[np.asarray(found.sources[pairs.first] != found.sources[pairs.second])]
 
-    def _resolve(self, found: Candidates, pairs: Pairs) -> Candidates:
-        whole, changed = join_parts(found, pairs)
+    def _linked(self, found: Candidates, pairs: Pairs, parts: Parts) -> NDArray[np.bool_]:
+        """Return which pairs must be judged together: those alike, parts, and what may be alike when whole.
+
+        What only touches is not: things that stand side by side would wait for each other down a scene.
+        """
+        one, other, is_cut = pairs.first, pairs.second, found.is_cut
+        near = np.flatnonzero(is_cut[one] | is_cut[other])
+        boxes = found.boxes[one[near]], found.boxes[other[near]]
+        smaller = np.minimum(area(boxes[0]), area(boxes[1]))
+        may = np.zeros(len(one), bool)
+        may[near] = shared_area(*boxes) >= _MAY_OVERLAP * smaller
+        return np.asarray((pairs.iou > self.iou_threshold) | parts.any() | may)
+
+    def _resolve(self, found: Candidates, pairs: Pairs, parts: Parts) -> Candidates:
+        whole, changed = join_parts(found, pairs, parts)
         if changed:
-            pairs = touching(whole.boxes, whole.labels, whole.boxes)
+            pairs = self._touching(whole, whole.boxes)
         merged = self.merge(whole, pairs[pairs.iou > self.iou_threshold], self.least_score)
         xmin, ymin, xmax, ymax = merged.boxes.T
         return merged[np.lexsort((-merged.scores, merged.labels, ymax, xmax, xmin, ymin))]
@@ -103,39 +124,72 @@ def _reach(found: Candidates) -> NDArray[np.float64]:
     return np.concatenate(sides, axis=1)
 
 
-def join_parts(found: Candidates, pairs: Pairs) -> tuple[Candidates, bool]:
+@dataclass(frozen=True)
+class Parts:
+    """What pairs of candidates of different tiles are to each other, (P,) bool each.
+
+    Attributes:
+      first: the first ends near its tile's border and lies in a whole box that goes on beyond that.
+      second: the second does.
+      alike: one of them is cut, and both look alike where both tiles look.
+    """
+
+    first: NDArray[np.bool_]
+    second: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
+
+    def __getitem__(self, index: Any) -> Parts:
+        return Parts(self.first[index], self.second[index], self.alike[index])
+
+    def any(self) -> NDArray[np.bool_]:
+        """Return (P,) bool: which pairs are anything to each other."""
+        return np.asarray(self.first | self.second | self.alike)
+
+
+def find_parts(found: Candidates, pairs: Pairs) -> Parts:
+    """Return what pairs are to each other."""
+    one, other = pairs.first, pairs.second
+    differ = np.asarray((found.windows[one] != found.windows[other]).any(1))
+    alike = differ & (found.is_cut[one] | found.is_cut[other])
+    alike[alike] = _agree(found, pairs[alike])
+    return Parts(
+        differ & _is_fragment(found, one, other), differ & _is_fragment(found, other, one), np.asarray(alike)
+    )
+
+
+def join_parts(found: Candidates, pairs: Pairs, parts: Parts) -> tuple[Candidates, bool]:
     """Drop parts of what another tile saw whole, and join the parts of what none did.
 
     Returns:
       The objects, and whether any differ from ``found``.
     """
-    pairs = pairs[np.asarray((found.windows[pairs.first] != found.windows[pairs.second]).any(1))]
-    is_cut, gone = found.is_cut, _fragments(found, pairs)
-    pairs = pairs[~gone[pairs.first] & ~gone[pairs.second] & (is_cut[pairs.first] | is_cut[pairs.second])]
-    pairs = pairs[_agree(found, pairs)]
+    gone = np.zeros(len(found), bool)
+    gone[pairs.first[parts.first]] = gone[pairs.second[parts.second]] = True
+    pairs = pairs[parts.alike & ~gone[pairs.first] & ~gone[pairs.second]]
     if not len(pairs.first) and not gone.any():
         return found, False
-    gone |= _seen_whole(found, pairs, is_cut)
+    gone |= _seen_whole(found, pairs, found.is_cut)
     pairs = pairs[~gone[pairs.first] & ~gone[pairs.second]]
     groups = components(len(found), pairs.first, pairs.second)
     return _unite(found[~gone], groups[~gone]), True
 
 
-def _fragments(found: Candidates, pairs: Pairs) -> NDArray[np.bool_]:
-    """Return (N,) bool: what ends near its tile's border and lies in a whole box that goes on beyond that.
+def _is_fragment(found: Candidates, part: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return (P,) bool: parts that end near their tile's border and lie in a whole box that goes on there.
 
-    How near is judged by the whole box: a network misses the edges of large objects by more.
+    A part looks like what its tile shows of the whole; else it is a thing of its own beside that. How near
+    is judged by the whole box: a network misses the edges of large objects by more.
     """
-    gone, is_whole = np.zeros(len(found), bool), ~found.is_cut
-    for part, other in ((pairs.first, pairs.second), (pairs.second, pairs.first)):
-        beyond = _beyond(found.boxes[other], found.windows[part])
-        few = np.flatnonzero(beyond.any(1) & is_whole[other])
-        part, other, beyond = part[few], other[few], beyond[few]
-        boxes, whole = found.boxes[part], found.boxes[other]
-        near = np.abs(boxes - found.windows[part]) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
-        inside = shared_area(boxes, whole) >= _MOSTLY * area(boxes)
-        gone[part[(near & beyond).any(1) & inside & (area(boxes) < area(whole))]] = True
-    return gone
+    is_part = np.zeros(len(part), bool)
+    beyond = _beyond(found.boxes[other], found.windows[part])
+    few = np.flatnonzero(beyond.any(1) & ~found.is_cut[other])
+    part, other, beyond = part[few], other[few], beyond[few]
+    boxes, whole, windows = found.boxes[part], found.boxes[other], found.windows[part]
+    near = np.abs(boxes - windows) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
+    inside = shared_area(boxes, whole) >= _MOSTLY * area(boxes)
+    shown = overlap(clip(whole, windows), boxes) >= _AGREE
+    is_part[few] = (near & beyond).any(1) & inside & (area(boxes) < area(whole)) & shown
+    return is_part
 
 
 def _beyond(boxes: NDArray[np.float64], windows: NDArray[np.float64]) -> NDArray[np.bool_]:

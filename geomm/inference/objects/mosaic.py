@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
-from geomm.inference.objects.candidates import Candidates, join, load
+from geomm.inference.objects.candidates import RIGHT, Candidates, join, load
 from geomm.inference.objects.job import ObjectJob
 from geomm.inference.objects.merge import ObjectMerger, cut_sides
 from geomm.inference.objects.options import ObjectOptions
@@ -26,6 +26,10 @@ _LIKE_PX = 1.02
 _SHOWN = 0.9
 #: Rounding on the way to the common grid and back, pixels.
 _WITHIN_PX = 1e-3
+#: Edge of the picture in which a scene's gaps are looked for, pixels.
+_OVERVIEW_PX = 4096
+#: Where along a box's side gaps are looked for.
+_ALONG = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
 
 
 def fits_together(scenes: Sequence[str]) -> str | None:
@@ -131,7 +135,9 @@ class Mosaic:
     def merged(self) -> Iterator[Candidates]:
         """Yield the objects on the common grid, those that several scenes show once."""
         options = self.options
-        merger = ObjectMerger(options.merge, options.iou_threshold, options.least_score)
+        merger = ObjectMerger(
+            options.merge, options.iou_threshold, options.least_score, sources_are_merged=True
+        )
         order = self.done()
         tops = [self._window(position)[1] for position in order[1:]]
         for position, frontier in zip(order, [*tops, float("inf")], strict=True):
@@ -179,11 +185,43 @@ class Mosaic:
             shapes = np.asarray(
                 shapely.transform(shapes, lambda points: points * scale + shift), dtype=object
             )
-        windows = np.tile(window, (len(found), 1))
+        # A scene ends where its data do.
+        at_gap = self._at_gaps(position, found.boxes)
+        cut |= at_gap
+        windows = np.where(at_gap, boxes, window)
         placed = replace(found, boxes=boxes, cut=cut, windows=windows, shapes=shapes)
         if position not in self._hidden:
             self._hidden[position] = self._shown_whole_elsewhere(placed, window, edge)
         return placed[~self._hidden[position]]
+
+    def _at_gaps(self, position: int, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return (N, 4) bool: the sides of boxes, in a scene's pixels, behind which it has no data.
+
+        Looked for where another scene may have some.
+        """
+        import shapely
+
+        at_gap, info = np.zeros((len(boxes), 4), bool), self._infos[position]
+        assert info is not None, "only scenes that can be read are placed"
+        near = self._windows[2].query(shapely.box(*self._window(position)))
+        if not info.has_gaps or len(near) < 2 or not len(boxes):
+            return at_gap
+        reader = RasterReader(info.path)
+        try:
+            valid = reader.read_overview(_OVERVIEW_PX, info.image_bands)[1]
+        finally:
+            reader.close()
+        shape = np.array(valid.shape[::-1])
+        scale = shape / np.array([info.width, info.height])
+        behind = self.options.edge_px + 1 / scale
+        across = boxes[:, None, :2] + _ALONG[:, None] * (boxes[:, None, 2:] - boxes[:, None, :2])
+        for side in range(4):
+            axis, away = side % 2, 1 if side >= RIGHT else -1
+            at = across.copy()
+            at[..., axis] = (boxes[:, side] + away * behind[axis])[:, None]
+            cols, rows = np.moveaxis(np.clip(np.floor(at * scale).astype(int), 0, shape - 1), -1, 0)
+            at_gap[:, side] = ~valid[rows, cols].any(1)
+        return at_gap
 
     def _shown_whole_elsewhere(
         self, found: Candidates, window: NDArray[np.float64], edge: float

@@ -38,6 +38,8 @@ def tile_candidates(
     window = (left, top, min(left + size, grid.width), min(top + size, grid.height))
     boxes = objects.boxes.astype(np.float64) + np.tile([left, top], 2)
     boxes = np.clip(boxes, np.tile(window[:2], 2), np.tile(window[2:], 2))
+    inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    objects, boxes = objects[inside], boxes[inside]
     cols, rows = (
         _neighbours(starts, at, size) for starts, at in ((grid.lefts, tile.col), (grid.tops, tile.row))
     )

@@ -1,13 +1,21 @@
 """What several tiles saw of an object is one object."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import shapely
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from geomm.inference.objects.candidates import Candidates
+from geomm.inference.grid import TileGrid
+from geomm.inference.objects.candidates import Candidates, join
 from geomm.inference.objects.merge import ObjectMerger, cut_sides
+from geomm.inference.objects.suppression import overlap
+from geomm.inference.objects.tiles import tile_candidates
+from geomm.structures import Objects
 
 LEFT_TILE, RIGHT_TILE = (0, 0, 100, 100), (70, 0, 170, 100)
 
@@ -60,3 +68,66 @@ def test_an_outline_along_a_tiles_border_is_compared_with_one_that_ends_before_i
     kept = ObjectMerger("nms", 0.5, 0.0).add(replace(found, shapes=shapes), np.inf)
     assert len(kept) == 2 and kept.shapes is not None
     assert sorted(shapely.area(kept.shapes).tolist()) == [400, 25 * 26]
+
+
+def through_tiles(boxes, width, height, tile_px, overlap_px):
+    """What a network that sees just what is in a tile comes to, and how many objects waited at most."""
+    grid, merger = TileGrid(width, height, tile_px, overlap_px), ObjectMerger("nms", 0.5, 0.5)
+    made, most = [], 0
+    valid = torch.ones(tile_px, tile_px, dtype=torch.bool)
+    for row, frontier in enumerate([*grid.tops[1:], np.inf]):
+        found = []
+        for col, left in enumerate(grid.lefts):
+            seen = np.clip(boxes - np.tile([left, grid.tops[row]], 2), 0, tile_px)
+            seen = seen[(seen[:, 2:] > seen[:, :2]).all(1)]
+            tile = SimpleNamespace(row=row, col=col, valid=valid)
+            count = len(seen)
+            objects = Objects(
+                seen.astype(np.float32), np.zeros(count, np.int64), np.full(count, 0.9, np.float32)
+            )
+            found.append(tile_candidates(tile, objects, grid, least_score=0.5, edge_px=2.0))
+        made.append(merger.add(join(found), frontier))
+        most = max(most, len(merger._waiting))
+    return join(made).boxes, most
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(60, 110),
+    st.integers(30, 50),
+    st.lists(st.tuples(*[st.integers(0, 250)] * 2, *[st.integers(6, 40)] * 2), max_size=60),
+)
+def test_objects_that_overlap_stay_apart_however_the_scene_is_tiled(tile_px, overlap_px, given_boxes):
+    boxes = np.empty((0, 4))
+    for left, top, width, height in given_boxes:
+        edge = overlap_px - 6
+        right, bottom = left + min(width, edge), top + min(height, edge)
+        box = np.array([[left, top, min(260, right), min(260, bottom)]], float)
+        if (overlap(np.repeat(box, len(boxes), 0), boxes) <= 0.45).all():
+            boxes = np.concatenate([boxes, box])
+    found, _ = through_tiles(boxes, 260, 260, tile_px, overlap_px)
+    assert sorted(found.tolist()) == sorted(boxes.tolist())
+
+
+@pytest.mark.parametrize("edge", [18, 22, 24])
+def test_what_waits_in_a_dense_canopy_does_not_grow_with_the_scene(edge):
+    """Crowns every 20 pixels touch each other all down the scene."""
+    waited = []
+    for height in (1000, 3000):
+        rows, cols = np.mgrid[0:height:20, 0:600:20]
+        moved = np.random.default_rng(0).uniform(-2, 2, (rows.size, 2))
+        corners = np.stack([cols.ravel(), rows.ravel()], 1) + moved
+        boxes = np.clip(np.concatenate([corners, corners + edge], 1), 0, [600, height] * 2)
+        found, most = through_tiles(boxes, 600, height, 256, 64)
+        assert len(found) == len(boxes)
+        waited.append(most)
+    assert waited[1] < 1.5 * waited[0] < 600
+
+
+def test_what_lies_beside_a_tile_is_no_object():
+    grid = TileGrid(64, 64, 64, 0)
+    tile = SimpleNamespace(row=0, col=0, valid=torch.ones(64, 64, dtype=torch.bool))
+    boxes = np.array([[-20, -20, -5, -5], [10, 10, 20, 20]], np.float32)
+    objects = Objects(boxes, np.zeros(2, np.int64), np.full(2, 0.9, np.float32))
+    found = tile_candidates(tile, objects, grid, least_score=0.5, edge_px=2.0)
+    assert found.boxes.tolist() == [[10, 10, 20, 20]]

@@ -75,3 +75,29 @@ def test_scenes_are_opened_once_and_only_where_they_can_have_gaps(tmp_path, monk
         opened.clear()
         assert kept(made) == 0 and kept(made) == 0  # for the layer, and for its picture
         assert len(opened) == opens
+
+
+@pytest.mark.parametrize("collar", [0, 50])
+@pytest.mark.parametrize("kind", ["nodata", "mask"])
+def test_an_object_at_the_end_of_a_scenes_data_is_there_once(tmp_path, collar, kind):
+    """The first scene shows 10 columns of it, the second one all."""
+    shown = np.ones((200, 150 + collar), bool)
+    shown[:, 150:] = False
+    options = {"nodata": 0} if kind == "nodata" else {"mask": shown}
+    first = write(tmp_path / "first.tif", np.where(shown, 9, 0).astype(np.uint8), **options)
+    second = write(tmp_path / "second.tif", scene(), transform=grid(100, 0))
+    made = Mosaic([str(first), str(second)], tmp_path / "work", ObjectOptions())
+    (tmp_path / "work").mkdir()
+    for number, box in enumerate([(140, 80, 150, 100), (40, 80, 70, 100)]):
+        found = Candidates(
+            np.array([box], float), np.zeros(1, np.int32), np.full(1, 0.9, np.float32),
+            np.array([[0.0, 0.0, 200.0, 200.0]]), np.zeros((1, 4), bool), np.full(1, number, np.int32),
+        )  # fmt: skip
+        found.save(made._file(number))
+    assert join(list(made.merged())).boxes.tolist() == [[140, 80, 170, 100]]
+
+
+def test_scores_that_a_scene_lowered_are_not_lowered_again(tmp_path):
+    made = mosaic(tmp_path, scene(), boxes=((20, 20, 60, 60), (30, 20, 70, 60)))
+    made.options = ObjectOptions(merge="soft", score_threshold=0.05)
+    assert join(list(made.merged())).scores.tolist() == pytest.approx([0.9, 0.9])
