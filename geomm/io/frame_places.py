@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
+from geomm.io.place_table import layout, read_place_table
 
 Array = NDArray[np.float64]
 _LOG = logging.getLogger("geomm")
 _WGS84 = "EPSG:4326"
-_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
-_CAMERA = ("lat", "lon", "altitude", "heading", "pitch", "fov")
 #: Above this the lower edge of a box is where the thing stands, below it is seen from above.
 _OBLIQUE_PITCH = -45.0
-_ALIASES = {
-    "latitude": "lat", "longitude": "lon", "lng": "lon", "alt": "altitude", "altitude_m": "altitude",
-    "height": "altitude", "yaw": "heading", "azimuth": "heading", "hfov": "fov", "fov_deg": "fov",
-    "horizontal_fov": "fov", "frame_number": "frame", "seconds": "time_s", "second": "time_s",
-    "time": "timestamp", "utc": "timestamp", "datetime": "timestamp",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,9 +33,10 @@ class FramePlaces:
       at: (R,) rising.
       values: (R, K) corners x1, y1, … x4, y4 clockwise from the upper left; or lat, lon, altitude above
         ground in metres, heading clockwise from north, pitch (-90 looks straight down) and horizontal field
-        of view, degrees.
+        of view, degrees. Longitudes and headings go on past a full turn rather than jump.
       camera: whether ``values`` are the camera's.
       crs: of the corners and of the points.
+      degrees: whether it is of longitudes and latitudes.
       clock_at: (T,) rising, as ``at``: where the csv has a time.
       times: (T,) seconds since 1970 there, None where the csv has no clock.
     """
@@ -54,21 +47,36 @@ class FramePlaces:
     values: Array
     camera: bool
     crs: str
+    degrees: bool
     clock_at: Array | None = None
     times: Array | None = None
 
-    def points(self, boxes: Array, frame: int, time_s: float, width: int, height: int) -> Array:
+    def points(
+        self,
+        boxes: Array,
+        frame: int,
+        time_s: float,
+        width: int,
+        height: int,
+        *,
+        pixel_aspect: float = 1.0,
+    ) -> Array:
         """Return (N, 2) map coordinates of boxes (N, 4) of a frame; NaN above the horizon.
 
         A box is where its middle is; seen from the side, where the middle of its lower edge is.
+        ``pixel_aspect`` is the width of a pixel by its height. Longitudes are in [-180, 180).
         """
         values = self._values(frame, time_s)
         x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
         if not self.camera:
-            return _through_corners(np.stack([x, y], 1), values.reshape(4, 2), width, height)
-        if values[4] > _OBLIQUE_PITCH:
-            y = boxes[:, 3]
-        return _on_the_ground(np.stack([x, y], 1), values, width, height)
+            placed = _through_corners(np.stack([x, y], 1), values.reshape(4, 2), width, height)
+        else:
+            if values[4] > _OBLIQUE_PITCH:
+                y = boxes[:, 3]
+            placed = _on_the_ground(np.stack([x, y], 1), values, width, height, pixel_aspect)
+        if self.degrees:
+            placed[:, 0] -= 360 * np.floor((placed[:, 0] + 180) / 360)
+        return placed
 
     def clock(self, frame: int, time_s: float, rate: float) -> float | None:
         """Return seconds since 1970 of a frame, None where the csv does not tell.
@@ -87,10 +95,7 @@ class FramePlaces:
 
     def _values(self, frame: int, time_s: float) -> Array:
         at = float(frame if self.by == "frame" else time_s)
-        row = np.array([np.interp(at, self.at, column) for column in self.values.T])
-        if self.camera:  # 359 and 1 degrees are neighbours
-            row[3] = np.interp(at, self.at, np.unwrap(self.values[:, 3], period=360))
-        return row
+        return np.array([np.interp(at, self.at, column) for column in self.values.T])
 
 
 def read_frame_places(path: str | Path) -> FramePlaces:
@@ -98,36 +103,13 @@ def read_frame_places(path: str | Path) -> FramePlaces:
 
     It has a column ``frame`` (from 0) or ``time_s``, and either the corners ``x1, y1, …, x4, y4`` (or
     ``lon1, lat1, …``) clockwise from the upper left, with ``crs`` if they are not degrees; or ``lat, lon,
-    altitude, heading, pitch, fov``. ``timestamp`` (ISO 8601) adds a clock.
+    altitude, heading, pitch, fov``. ``timestamp`` (ISO 8601) adds a clock. Numbers may have decimal commas
+    where semicolons separate the values.
 
     Raises:
       DataError: a column is missing, is no numbers, or names an unknown CRS.
     """
     return frame_places(read_place_table(path), str(path))
-
-
-def read_place_table(path: str | Path) -> Any:
-    """Read a csv of places as it is written: a table of texts, its columns by the names used here.
-
-    Raises:
-      DataError: it cannot be read, or a column is missing.
-    """
-    import pandas
-
-    try:
-        table = pandas.read_csv(path, skipinitialspace=True, dtype=str)
-    except (OSError, ValueError) as error:
-        exists = Path(path).exists()
-        reason = str(error).splitlines()[0] if exists else "there is no such file"
-        raise DataError(f"{path} cannot be read as a csv of frames' places ({reason})") from error
-    table = _renamed(table, str(path))
-    by, wanted, _ = _layout(table)
-    if by is None or not set(wanted) <= set(table.columns):
-        raise DataError(
-            f"{path}: found the columns {', '.join(table.columns)}; expected frame or time_s, and either "
-            f"{', '.join(_CORNERS)} or {', '.join(_CAMERA)}"
-        )
-    return table
 
 
 def frame_places(table: Any, path: str) -> FramePlaces:
@@ -142,59 +124,103 @@ def frame_places(table: Any, path: str) -> FramePlaces:
     """
     import pandas
 
-    by, wanted, camera = _layout(table)
-    numbers = table[[by, *wanted]].apply(pandas.to_numeric, errors="coerce")
-    usable = np.isfinite(numbers.to_numpy(float)).all(1)
+    by, wanted, camera = layout(table)
+    numbers = table[[by, *wanted]].apply(pandas.to_numeric, errors="coerce").to_numpy(float)
+    at, values, usable = numbers[:, 0], numbers[:, 1:], np.isfinite(numbers).all(1)
     if camera:
-        usable &= (numbers["lat"].abs() <= 90) & (numbers["altitude"] > 0) & numbers["fov"].between(1, 179)
+        lat, lon, altitude, _, _, fov = values.T
+        usable &= _on_the_globe(lon, lat) & (altitude > 0) & (fov >= 1) & (fov <= 179)
     if not usable.any():
         raise DataError(
             f"{path}: no row has numbers in all of {by}, {', '.join(wanted)}"
-            + (" with lat up to 90, altitude above 0 and fov from 1 to 179" if camera else "")
+            + (" with lat up to 90, lon up to 360, altitude above 0 and fov from 1 to 179" if camera else "")
         )
+    crs, degrees = _WGS84, True
+    if not camera:
+        values, crs, degrees = _in_one_crs(values, _row_crs(table, usable, path), path)
+        usable &= np.isfinite(values).all(1)
     if not usable.all():
         _LOG.warning("%s: %d of %d rows have no usable place: left out", path, (~usable).sum(), len(usable))
-    order = np.argsort(numbers[by].to_numpy(float)[usable], kind="stable")
-    rows = numbers.to_numpy(float)[usable][order]
-    crs = _WGS84 if camera else _crs(table, path)
-    clock = _clock(table[usable].iloc[order], rows[:, 0], path) if "timestamp" in table.columns else ()
-    return FramePlaces(path, by, rows[:, 0], rows[:, 1:], camera, crs, *clock)
+    order = np.flatnonzero(usable)[np.argsort(at[usable], kind="stable")]
+    at, values = at[order], _unwrapped(values[order], camera, degrees)
+    clock = _clock(table.iloc[order], at, path) if "timestamp" in table.columns else ()
+    return FramePlaces(path, by, at, values, camera, crs, degrees, *clock)
 
 
-def _layout(table: Any) -> tuple[Any, list[str], bool]:
-    """Return what rows go by, None without, the columns of a place, and whether these are the camera's."""
-    by = next((name for name in ("frame", "time_s") if name in table.columns), None)
-    camera = not set(_CORNERS) <= set(table.columns)
-    return by, list(_CAMERA if camera else _CORNERS), camera
+def _row_crs(table: Any, placed: NDArray[np.bool_], path: str) -> Any:
+    """Return the reference of each row of corners: that of degrees where none names any."""
+    import pandas
+
+    if "crs" not in table.columns:
+        return pandas.Series(_WGS84, table.index)
+    said = table["crs"].str.strip()
+    names, silent = said.dropna().unique(), placed & said.isna().to_numpy()
+    if len(names) > 1 and silent.any():
+        raise DataError(
+            f"{path}: crs is {names[0]!r} and {names[1]!r}, and empty in {silent.sum()} rows; name it in each"
+        )
+    return said.fillna(names[0] if len(names) else _WGS84)
 
 
-def _renamed(table: Any, path: str) -> Any:
-    """Return the table with columns by the names used here; of several that mean one, the exact one wins."""
-    meaning: dict[str, list[str]] = {}
-    for column in map(str, table.columns):
-        meaning.setdefault(_column(column), []).append(column)
-    taken = {}
-    for name, columns in meaning.items():
-        taken[name] = next((column for column in columns if _plain(column) == name), columns[0])
-        if len(columns) > 1:
-            said = " and ".join(columns)
-            _LOG.warning("%s: the columns %s both mean %s: %s is taken", path, said, name, taken[name])
-    table.columns = table.columns.map(str)
-    return table[list(taken.values())].set_axis(list(taken), axis=1)
+def _in_one_crs(corners: Array, named: Any, path: str) -> tuple[Array, str, bool]:
+    """Return corners in the first of the references that rows name, it, and whether it is of degrees.
+
+    Args:
+      corners: (R, 8); NaN is returned where they can be none.
+      named: (R,) the reference of each row.
+      path: for messages.
+    """
+    from pyproj import Transformer
+
+    references = {name: _crs(name, path) for name in named.unique()}
+    base, placed = next(iter(references)), np.full_like(corners, np.nan)
+    for name, reference in references.items():
+        rows = named.to_numpy() == name
+        x, y = corners[rows, ::2], corners[rows, 1::2]
+        if reference.is_geographic:
+            x = np.where(_on_the_globe(x, y).all(1, keepdims=True), x, np.nan)
+        if name != base:
+            x, y = Transformer.from_crs(reference, references[base], always_xy=True).transform(x, y)
+        placed[rows, ::2], placed[rows, 1::2] = x, y
+    if not np.isfinite(placed).all(1).any():
+        x, y = corners[np.isfinite(corners).all(1)][0, :2]
+        raise DataError(
+            f"{path}: no corners are longitudes up to 360 and latitudes up to 90, as in {base} (found "
+            f"{x:.10g}, {y:.10g}); if they are metres, add a column crs such as EPSG:32633"
+        )
+    return placed, base, references[base].is_geographic
 
 
-def _crs(table: Any, path: str) -> str:
-    """Return the reference that a table of corners names, or that of degrees."""
+def _crs(name: str, path: str) -> Any:
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
-    named = table["crs"].dropna().tolist() if "crs" in table.columns else []
-    crs = str(named[0]) if named else _WGS84
     try:
-        CRS.from_user_input(crs)
+        return CRS.from_user_input(name)
     except CRSError as error:
-        raise DataError(f"{path}: crs is {crs!r}, which is not known; give one such as EPSG:32617") from error
-    return crs
+        raise DataError(
+            f"{path}: crs is {name!r}, which is not known; give one such as EPSG:32617"
+        ) from error
+
+
+def _on_the_globe(lon: Array, lat: Array) -> NDArray[np.bool_]:
+    return np.asarray((np.abs(lon) <= 360) & (np.abs(lat) <= 90))
+
+
+def _unwrapped(values: Array, camera: bool, degrees: bool) -> Array:
+    """Return rows whose angles differ by less than half a turn: 359 and 1 degrees are neighbours."""
+    values = values.copy()
+    if degrees:
+        lon, lat = (values[:, 1:2], values[:, :1]) if camera else (values[:, ::2], values[:, 1::2])
+        near = np.unwrap(lon, period=360)
+        width = near - near[:, :1]
+        area = (width * (np.roll(lat, 1, 1) - np.roll(lat, -1, 1))).sum(1, keepdims=True)
+        # Corners run clockwise: a frame of half the world or more would be turned over, or be gone.
+        lon[:] = np.where(area > 0, near, lon)
+        lon += (np.unwrap(lon[:, 0], period=360) - lon[:, 0])[:, None]
+    if camera:
+        values[:, 3] = np.unwrap(values[:, 3], period=360)
+    return values
 
 
 def _clock(table: Any, at: Array, path: str) -> tuple[Array, Array] | tuple[()]:
@@ -209,19 +235,6 @@ def _clock(table: Any, at: Array, path: str) -> tuple[Array, Array] | tuple[()]:
     if not known.any():
         return ()
     return at[known], times[known].astype("datetime64[us]").astype(np.int64) / 1e6
-
-
-def _column(name: str) -> str:
-    """Return the name that a column is known by: corners in words are found too."""
-    plain = _plain(name)
-    corner = re.fullmatch(r"(?:corner_?)?(lat|lon|x|y)[a-z_]*?_?([1-4])(?:_[a-z_]*)?", plain)
-    if corner:
-        return f"{'x' if corner[1] in ('lon', 'x') else 'y'}{corner[2]}"
-    return _ALIASES.get(plain, plain)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
 
 
 def _through_corners(points: Array, corners: Array, width: int, height: int) -> Array:
@@ -240,13 +253,16 @@ def _through_corners(points: Array, corners: Array, width: int, height: int) -> 
         return np.asarray(np.where(placed[:, 2:] > 0, placed[:, :2] / placed[:, 2:], np.nan) + middle)
 
 
-def _on_the_ground(points: Array, camera: Array, width: int, height: int) -> Array:
-    """Return longitude and latitude where the rays of pixels meet flat ground below a pinhole camera."""
+def _on_the_ground(points: Array, camera: Array, width: int, height: int, pixel_aspect: float) -> Array:
+    """Return longitude and latitude where the rays of pixels meet flat ground below a pinhole camera.
+
+    Lengths in the picture are in widths of a pixel.
+    """
     import pyproj
 
     lat, lon, altitude, heading, pitch, fov = camera
     focal = width / 2 / np.tan(np.radians(fov) / 2)
-    right, down = points[:, 0] - width / 2, points[:, 1] - height / 2
+    right, down = points[:, 0] - width / 2, (points[:, 1] - height / 2) / pixel_aspect
     tilt, turn = np.radians(pitch), np.radians(heading)
     ahead = focal * np.cos(tilt) + down * np.sin(tilt)
     up = focal * np.sin(tilt) - down * np.cos(tilt)

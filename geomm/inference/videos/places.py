@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from geomm.errors import DataError
-from geomm.io.frame_places import FramePlaces, frame_places, read_frame_places, read_place_table
+from geomm.io.frame_places import FramePlaces, frame_places, read_frame_places
+from geomm.io.place_table import read_place_table
 
 _LOG = logging.getLogger("geomm")
 

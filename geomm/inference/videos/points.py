@@ -45,7 +45,10 @@ class PointWriter:
 
     def write(self, rows: FrameRows) -> None:
         at, info = (rows.frame, rows.time_s), self.info
-        points = self.places.points(rows.boxes.astype(float), *at, info.width, info.height)
+        aspect = float(info.pixel_aspect)
+        points = self.places.points(
+            rows.boxes.astype(float), *at, info.width, info.height, pixel_aspect=aspect
+        )
         clock = self.places.clock(*at, float(info.rate))
         kept = np.isfinite(points).all(1)
         self._lost += int((~kept).sum())
