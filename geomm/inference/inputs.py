@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from geomm.errors import DataError
@@ -16,6 +18,9 @@ _LOG = logging.getLogger("geomm")
 Inputs = str | Path | Sequence[str | Path]
 #: What ends so is meant as a file, not as a folder.
 _FILE_ENDINGS = (*RASTER_ENDINGS, *VECTOR_ENDINGS, ".csv", ".mp4", ".las", ".laz")
+#: What the names of a GeoPackage's own tables begin with.
+_INTERNAL = ("gpkg_", "rtree_", "sqlite_")
+_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
 
 
 def find_inputs(
@@ -75,7 +80,8 @@ def check_target(
       what: such a result is, in the singular.
 
     Raises:
-      DataError: it would take the place of an input, or of a file of another origin.
+      DataError: it would take the place of an input, of a file of another origin, or of layers that were
+        added to an earlier result.
     """
     if not target.exists():
         return
@@ -84,6 +90,31 @@ def check_target(
             raise DataError(f"{path}: its result would take its own place; give another output folder")
     if not is_result(target):
         raise DataError(f"{target} is there and is no {what} that geomm wrote; give another output folder")
+    if target.suffix.lower() == ".gpkg" and (added := _added_layers(target)):
+        raise DataError(
+            f"{target} holds more than the {what} that geomm wrote ({', '.join(added)}); give another output "
+            "folder"
+        )
+
+
+def check_preview(picture: Path, inputs: str | Sequence[str]) -> None:
+    """Check as ``check_target`` does that drawing a preview destroys nothing but an earlier picture."""
+    from geomm.visualization.canvas import is_figure
+
+    check_target(picture, inputs, is_result=is_figure, what="preview")
+
+
+def _added_layers(path: Path) -> list[str]:
+    """Return what a GeoPackage holds beside its first layer and styles: layers, tables, a project of QGIS."""
+    import pyogrio
+
+    own = {str(pyogrio.list_layers(path)[0, 0]), "layer_styles"}
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            rows = database.execute(_TABLES).fetchall()
+    except sqlite3.Error as error:
+        raise DataError(f"{path} cannot be read ({error}); give another output folder") from error
+    return [name for (name,) in rows if name not in own and not name.startswith(_INTERNAL)]
 
 
 def output_names(files: Sequence[str]) -> list[str]:

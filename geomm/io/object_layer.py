@@ -71,8 +71,8 @@ class ObjectLayerWriter:
         scores: NDArray[np.float32],
         sources: NDArray[np.int32],
         shapes: NDArray[np.object_] | None = None,
-    ) -> None:
-        """Write some objects.
+    ) -> NDArray[np.bool_]:
+        """Write those of some objects that are large enough.
 
         Args:
           boxes: (N, 4) pixels.
@@ -80,9 +80,12 @@ class ObjectLayerWriter:
           scores: (N,) 0 to 1.
           sources: (N,) index into the scenes.
           shapes: (N,) polygons in pixels instead of the boxes.
+
+        Returns:
+          (N,) bool: those that were written.
         """
         if not len(boxes):
-            return
+            return np.zeros(0, bool)
         import pyarrow
         import shapely
 
@@ -116,6 +119,7 @@ class ObjectLayerWriter:
             arrays[name] = arrays[name].cast(pyarrow.string())
         arrays["geometry"] = pyarrow.array(wkb, pyarrow.binary())
         self._rows(pyarrow.RecordBatch.from_pydict(arrays, schema=self._schema(arrays)))
+        return np.asarray(kept)
 
     def _schema(self, arrays: dict[str, Any]) -> Any:
         import pyarrow

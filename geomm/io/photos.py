@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geomm.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
 #: Files that may carry tags.
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _EXIF, _GPS = 0x8769, 0x8825
 _ORIENTATION, _TIME, _TAKEN = 0x0112, 0x0132, 0x9003
+#: Pixels of a PNG above which its tags are looked for before its pixels alone.
+_LARGE_PIXELS = 178_956_970
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,10 @@ def read_tags(path: str | Path) -> PhotoTags:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            tags = image.getexif()
+        with _opened(path) as image:
+            # PIL would decompress a whole PNG for tags that may lie behind its pixels.
+            large = image.width * image.height > _LARGE_PIXELS
+            tags = Image.Image.getexif(image) if large else image.getexif()
             taken, place = tags.get_ifd(_EXIF), tags.get_ifd(_GPS)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return PhotoTags()  # whoever reads its pixels says what is wrong with it
@@ -61,6 +69,20 @@ def read_tags(path: str | Path) -> PhotoTags:
         latitude,
         _time(taken.get(_TAKEN) or tags.get(_TIME)),
     )
+
+
+def _opened(path: str | Path) -> ImageFile:
+    """Return a photo of any number of pixels, opened: PIL's own ``open`` refuses or warns above a limit.
+
+    Raises:
+      OSError, SyntaxError: it is no photo.
+    """
+    from PIL import JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+    for kind in (JpegImagePlugin.JpegImageFile, PngImagePlugin.PngImageFile, TiffImagePlugin.TiffImageFile):
+        with contextlib.suppress(SyntaxError):  # what they raise where it is of another kind
+            return kind(path)
+    return WebPImagePlugin.WebPImageFile(path)
 
 
 def _place(tags: Mapping[int, Any]) -> tuple[float | None, float | None]:
@@ -128,7 +150,8 @@ def check_whole(path: str | Path) -> None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
+            image.draft(None, (1, 1))  # a JPEG is read to its end, in an eighth of its size
             image.load()  # what some cameras append is no harm
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is damaged ({error}); copy it again") from error

@@ -11,6 +11,13 @@ from xml.sax.saxutils import escape, quoteattr
 from geomm.structures import ClassSpec
 
 _FAINTEST = 35
+#: How every style of objects begins, by which it is known as geomm's.
+_HEAD = (
+    "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+    '<qgis version="3.28" styleCategories="Symbology|MapTips">'
+    '<renderer-v2 type="categorizedSymbol" attr="class" enableorderby="0" symbollevels="0" '
+    'forceraster="0" referencescale="-1">'
+)
 _STYLES_TABLE = """CREATE TABLE IF NOT EXISTS layer_styles (
   id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
   f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
@@ -34,11 +41,7 @@ def object_style(classes: Sequence[ClassSpec], *, points: bool = False) -> str:
     symbols = "".join(_symbol(number, item, kind) for number, item in enumerate(classes))
     tip = '[% "class" %] [% round("confidence" * 100) %] %'
     return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.28" styleCategories="Symbology|MapTips">'
-        '<renderer-v2 type="categorizedSymbol" attr="class" enableorderby="0" symbollevels="0" '
-        'forceraster="0" referencescale="-1">'
-        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>"
+        f"{_HEAD}<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>"
         f"<mapTip>{escape(tip)}</mapTip>"
         f"<layerGeometryType>{0 if points else 2}</layerGeometryType></qgis>\n"
     )
@@ -76,6 +79,15 @@ def _symbol(number: int, item: ClassSpec, kind: str) -> str:
         f'<layer class="{layer}" enabled="1" locked="0" pass="0"><Option type="Map">{values}</Option></layer>'
         "</symbol>"
     )
+
+
+def is_object_style(path: Path) -> bool:
+    """Return whether a file is a style that geomm wrote beside a layer of objects, whatever its classes."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(len(_HEAD)) == _HEAD
+    except (OSError, ValueError):
+        return False
 
 
 def write_style(layer: Path, style: str) -> Path:

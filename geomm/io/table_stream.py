@@ -6,8 +6,9 @@ import fnmatch
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from geomm.errors import DataError
 from geomm.io.paths import is_connection
 from geomm.io.tables import NULLS, check_driver, check_layer, geo_metadata, kind_of, separator
 
-#: Name by which GDAL's writers know the column of feature ids, of the formats that keep them.
+#: Name of the column of feature ids, of the formats that keep them.
 FID_COLUMNS = {".gpkg": "fid", ".geojson": "OGC_FID", ".json": "OGC_FID"}
 #: Characters of a GeoJSON in which its first feature is looked for.
 _HEAD = 2**22
 #: How a time that says its zone ends.
 _ZONE = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
+#: What a shapefile calls its layers whose shapes may have several parts.
+_SINGLE = re.compile(r"(?<!Multi)(LineString|Polygon)")
 #: What Arrow says of a text where a number is to be, with the column from 0.
 _NO_NUMBER = re.compile(r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to double: .*?'(.*)'")
 
@@ -38,6 +41,8 @@ class RowsLayout:
       crs: of the geometries, None where unknown.
       geo: GeoParquet's own metadata, None of others.
       rows: how many there are, None where only reading tells.
+      ids: name of the column of feature ids, None without.
+      gaps: whether geometries may be missing or empty.
     """
 
     geometry: str | None = None
@@ -45,6 +50,8 @@ class RowsLayout:
     crs: str | None = None
     geo: dict[str, Any] | None = None
     rows: int | None = None
+    ids: str | None = None
+    gaps: bool = False
 
 
 class RowReader:
@@ -55,7 +62,8 @@ class RowReader:
       layer: of a file with several; None takes its first.
       numbers: columns of a CSV to read as numbers; all others are text.
       keep_texts: whether such text stays as it is, ``NA`` and ``null`` too; else they are missing values.
-      fid_column: name to give the column of feature ids; None, or a source without ids, has no such column.
+      fid_column: name to give the column of feature ids, with a number where a field is called so; None, or a
+        source without ids, has no such column.
       batch_rows: at most so many rows a batch.
 
     Raises:
@@ -101,6 +109,17 @@ class RowReader:
                 info = pyogrio.read_info(self.path, layer=self.layer, force_feature_count=False)
                 return list(info["fields"])
             return self._text_names()
+
+    def has_gaps(self) -> bool:
+        """Return whether geometries are missing or empty, which takes reading all of them."""
+        import shapely
+
+        for batch in self:
+            with told(self.path):
+                shapes = geometries(batch, self.layout)
+            if shapes is None or (shapely.is_missing(shapes) | shapely.is_empty(shapes)).any():
+                return True
+        return False
 
     def _text_names(self) -> list[str]:
         with open(self.path, encoding="utf-8-sig") as file:
@@ -156,7 +175,8 @@ class RowReader:
         types = column.get("geometry_types") or []
         crs = column.get("crs", "OGC:CRS84")  # what GeoParquet says of a missing one
         found = json.dumps(crs) if isinstance(crs, dict) else crs
-        return RowsLayout(name, types[0] if len(types) == 1 else "Unknown", _short_crs(found), geo, rows)
+        kind = types[0] if len(types) == 1 else "Unknown"
+        return RowsLayout(name, kind, _short_crs(found), geo, rows, gaps=True)
 
     def _parquet_batches(self) -> Iterator[Any]:
         import pyarrow.parquet
@@ -173,62 +193,97 @@ class RowReader:
     def _features_layout(self) -> RowsLayout:
         info = self._features_info()
         kind, rows = info["geometry_type"], _known(info["features"])
+        ids = self._ids(info)
         if kind is None:
-            return RowsLayout(rows=rows)
-        return RowsLayout("wkb_geometry", kind, info["crs"], None, rows)
+            return RowsLayout(rows=rows, ids=ids)
+        if info["driver"] == "ESRI Shapefile":
+            kind = _SINGLE.sub(r"Multi\1", kind)  # shapefiles do not tell them apart
+        name = free_name("wkb_geometry", info["fields"])
+        return RowsLayout(name, kind, info["crs"], None, rows, ids, gaps=True)
 
     def _features_batches(self) -> Iterator[Any]:
         import pyogrio
 
-        info = self._features_info()
-        ids = self._ids(info)
+        info, ids = self._features_info(), self.layout.ids
+        times = self._zones_of_texts(info)
+        if info["driver"] == "FlatGeobuf":
+            # GDAL's reader by columns goes astray after a missing geometry.
+            pyogrio.set_gdal_config_options({"OGR_FLATGEOBUF_STREAM_BASE_IMPL": True})
         with pyogrio.open_arrow(
             self.path,
             layer=self.layer,
             batch_size=self.batch_rows,
             use_pyarrow=True,
             return_fids=ids is not None,
-        ) as (meta, reader):
-            renamed = {meta["geometry_name"] or "wkb_geometry": "wkb_geometry"}
+            datetime_as_string=bool(times),
+        ) as (_, reader):
+            # By their place: fields may be called as GDAL calls ids and geometries.
+            names = list(reader.schema.names)
             if ids is not None:
-                renamed[meta["fid_column"]] = ids
+                names[0] = ids
+            if self.layout.geometry is not None:
+                names[len(info["fields"]) + (ids is not None)] = self.layout.geometry
             zoneless = self._zoneless(reader.schema, info)
             for batch in reader:
                 for field in zoneless:
                     number = batch.schema.get_field_index(field.name)
                     batch = batch.set_column(number, field, batch.column(number).cast(field.type))
-                yield batch.rename_columns([renamed.get(item, item) for item in batch.schema.names])
+                batch = batch.rename_columns(names)
+                yield with_columns(
+                    batch, {name: _times(batch.column(name), zone) for name, zone in times.items()}
+                )
 
     def _ids(self, info: Mapping[str, Any]) -> str | None:
         """Return how to call the ids that features have of their own, None where those are mere numbers."""
-        wanted = self.fid_column
-        if wanted is None or wanted.lower() in map(str.lower, info["fields"]):
+        if self.fid_column is None:
             return None
-        own = info["fid_column"] or (info["driver"] == "GeoJSON" and _first_has_id(self.path))
-        return wanted if own else None
+        # GDAL also takes a field id of a GeoJSON for ids.
+        own = _first_has_id(self.path) if info["driver"] == "GeoJSON" else info["fid_column"]
+        return free_name(self.fid_column, info["fields"]) if own else None
+
+    def _zones_of_texts(self, info: Mapping[str, Any]) -> dict[str, str | None]:
+        """Return the zones of times to read as texts: those of a FlatGeobuf, as GDAL else loses them."""
+        if info["driver"] != "FlatGeobuf":
+            return {}
+        kinds = zip(info["fields"], info["ogr_types"], strict=True)
+        names = [str(name) for name, kind in kinds if kind == "OFTDateTime"]
+        zones = {name: "UTC" if self._says_zone(name, info) else None for name in names}
+        return zones if any(zones.values()) else {}
 
     def _zoneless(self, schema: Any, info: Mapping[str, Any]) -> list[Any]:
         """Return as fields without a zone the times of a GeoPackage that have none: GDAL says UTC of all."""
         import pyarrow
-        import pyogrio
 
         found = []
         for field in schema if info["driver"] == "GPKG" else ():
             if not pyarrow.types.is_timestamp(field.type) or field.type.tz is None:
                 continue
-            name = field.name.replace('"', '""')
-            *_, (texts,) = pyogrio.raw.read(
-                self.path,
-                layer=info["layer_name"],
-                columns=[field.name],
-                where=f'"{name}" IS NOT NULL',
-                max_features=1,
-                read_geometry=False,
-                datetime_as_string=True,
-            )
-            if not any(_ZONE.search(str(text)) for text in texts):
+            if not self._says_zone(field.name, info):
                 found.append(field.with_type(pyarrow.timestamp(field.type.unit)))
         return found
+
+    def _says_zone(self, name: str, info: Mapping[str, Any]) -> bool:
+        """Return whether the first time in a field says its zone."""
+        import pyogrio
+
+        quoted = name.replace('"', '""')
+        *_, (texts,) = pyogrio.raw.read(
+            self.path,
+            layer=info["layer_name"],
+            columns=[name],
+            where=f'"{quoted}" IS NOT NULL',
+            max_features=1,
+            read_geometry=False,
+            datetime_as_string=True,
+        )
+        return any(_ZONE.search(str(text)) for text in texts)
+
+
+def free_name(wanted: str, taken: Iterable[str]) -> str:
+    """Return a name, with a number where another one differs from it in case at most."""
+    known = {name.lower() for name in taken}
+    names = chain([wanted], (f"{wanted}_{number}" for number in count(2)))
+    return next(name for name in names if name.lower() not in known)
 
 
 def csv_row(file: Any, delimiter: str) -> Iterator[list[str]]:
@@ -245,6 +300,15 @@ def _known(count: int) -> int | None:
 def _cut(batch: Any, rows: int) -> Iterator[Any]:
     for first in range(0, batch.num_rows, rows):
         yield batch.slice(first, rows)
+
+
+def _times(texts: Any, zone: str | None) -> Any:
+    """Return times in UTC, or as they are where they have no zone."""
+    import pandas
+    import pyarrow
+
+    times = pandas.to_datetime(texts.to_pandas(), format="ISO8601", utc=True)
+    return pyarrow.array(times, from_pandas=True).cast(pyarrow.timestamp("ms", zone), safe=False)
 
 
 def _without_empty(batch: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,25 @@ def check_layer(path: str, layer: str | None) -> None:
         return  # what is wrong with the file, its reader says
     if layer not in names:
         raise DataError(f"{path} has no layer {layer!r}; {did_you_mean(layer, names)}")
+
+
+def first_layer(path: str) -> str | None:
+    """Return the first layer with geometries, and say so of several; there may be styles and tables too."""
+    import pyogrio
+
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    if len(layers) > 1:
+        _LOG.warning("%s holds several layers (%s); the first is read", path, ", ".join(layers[:6]))
+    return layers[0] if layers else None
+
+
+def warn_of_layers(path: str) -> None:
+    """Say of a file that has several layers with geometries that the first is read."""
+    import pyogrio
+
+    if kind_of(path) == "features":
+        with suppress(pyogrio.errors.DataSourceError):  # what is wrong with the file, its reader says
+            first_layer(path)
 
 
 def kind_of(path: str) -> str:

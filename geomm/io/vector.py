@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError, MissingCRSError, did_you_mean
 from geomm.io.raster import RasterInfo, same_crs
+from geomm.io.tables import first_layer
 from geomm.structures import IGNORE_INDEX, IN_PIXELS, PixelWindow
 
 _LOG = logging.getLogger("geomm")
@@ -40,7 +41,7 @@ def read_layer(path: str | Path, *, around: RasterInfo | None = None, may_be_emp
         if text.endswith((".parquet", ".geoparquet")):
             frame = geopandas.read_parquet(text)
         else:
-            layer = _layer_of(text)
+            layer = first_layer(text)
             area = None if around is None else _area_of_many(text, layer, around)
             frame = geopandas.read_file(text, engine="pyogrio", layer=layer, bbox=area)
     except FileNotFoundError as error:
@@ -54,16 +55,6 @@ def read_layer(path: str | Path, *, around: RasterInfo | None = None, may_be_emp
     if not len(frame) and area is None and not may_be_empty:
         raise DataError(f"{text}: the layer has no features")
     return frame
-
-
-def _layer_of(path: str) -> str | None:
-    """Return the first layer with geometries: a file may also hold styles and plain tables."""
-    import pyogrio
-
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if len(layers) > 1:
-        _LOG.warning("%s holds several layers (%s); the first is read", path, ", ".join(layers[:6]))
-    return layers[0] if layers else None
 
 
 def _area_of_many(

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from geomm.structures import ClassSpec
 
 Sample = TypeVar("Sample")
+#: What made a picture, and the chunk that says so in a PNG's head, after its length in bytes.
+_SOFTWARE = "geomm"
+_TEXT = f"Software\0{_SOFTWARE}".encode()
+_MARK, _HEAD_BYTES = len(_TEXT).to_bytes(4, "big") + b"tEXt" + _TEXT, 256
 
 
 def most_telling(
@@ -45,10 +49,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure; its folder is made."""
+    """Write a figure as a PNG that says it is geomm's; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, facecolor="white")
+    figure.savefig(path, facecolor="white", metadata={"Software": _SOFTWARE})
     return path
+
+
+def is_figure(path: Path) -> bool:
+    """Return whether a file is a picture that ``save_figure`` wrote."""
+    try:
+        with path.open("rb") as file:
+            return _MARK in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
 
 
 #: Lowest and highest value shown of each of three bands.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ from geomm.visualization.on_pictures import draw_objects
 #: More objects than this are not labelled, and the surest so many are drawn.
 _LABELLED, _DRAWN = 60, 20_000
 _DPI = 110
+#: Boxes, labels, scores and shapes.
+_Drawn = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.object_] | None]
 
 
 class Found(Protocol):
@@ -32,9 +34,50 @@ class Found(Protocol):
     def shapes(self) -> NDArray[np.object_] | None: ...
 
 
+class SurestObjects:
+    """The surest of any number of objects, and how many there were, in memory that does not grow.
+
+    Args:
+      num_classes: of the labels.
+
+    Attributes:
+      counts: (num_classes,) objects of each class.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.counts = np.zeros(num_classes, np.int64)
+        self._boxes: NDArray[Any] = np.empty((0, 4))
+        self._labels: NDArray[Any] = np.empty(0, np.int64)
+        self._scores: NDArray[Any] = np.empty(0, np.float32)
+        self._shapes: NDArray[np.object_] | None = None
+
+    def add(self, part: Found) -> None:
+        """Count some objects, and keep those that are among the surest."""
+        self.counts += np.bincount(part.labels, minlength=len(self.counts))
+        self._boxes = np.concatenate([self._boxes, part.boxes])
+        self._labels = np.concatenate([self._labels, part.labels])
+        self._scores = np.concatenate([self._scores, part.scores])
+        if part.shapes is not None:
+            shapes = self._shapes
+            self._shapes = part.shapes if shapes is None else np.concatenate([shapes, part.shapes])
+        if len(self._boxes) > 2 * _DRAWN:
+            self._boxes, self._labels, self._scores, self._shapes = self._chosen(self._order())
+
+    def best(self) -> _Drawn:
+        """Return boxes, labels, scores and shapes of those to draw, the surest last, which is on top."""
+        return self._chosen(self._order()[::-1])
+
+    def _order(self) -> NDArray[np.intp]:
+        return np.argsort(-self._scores, kind="stable")[:_DRAWN]
+
+    def _chosen(self, which: NDArray[np.intp]) -> _Drawn:
+        shapes = None if self._shapes is None else self._shapes[which]
+        return self._boxes[which], self._labels[which], self._scores[which], shapes
+
+
 def draw_object_preview(
     scenes: Sequence[str],
-    found: Iterable[Found],
+    found: SurestObjects,
     spec: RasterSpec,
     path: Path,
     *,
@@ -45,7 +88,7 @@ def draw_object_preview(
 
     Args:
       scenes: one; or several that lie on ``grid``.
-      found: chunks of objects in pixels of the scene or of the grid.
+      found: objects in pixels of the scene or of the grid.
       spec: of the model.
       path: PNG to write.
       grid: the common grid of several scenes, north-up.
@@ -54,7 +97,7 @@ def draw_object_preview(
     picture, scale = (
         _scene(scenes[0], spec, longest_px) if grid is None else _mosaic(scenes, grid, spec, longest_px)
     )
-    boxes, labels, scores, shapes = _surest(found)
+    boxes, labels, scores, shapes = found.best()
     colors = [spec.classes[label].color for label in labels]
     texts = [f"{score:.0%}" for score in scores] if len(boxes) <= _LABELLED else None
     outlines = None
@@ -68,33 +111,11 @@ def draw_object_preview(
     axis = figure.subplots()
     axis.imshow(drawn, interpolation="antialiased")
     axis.set_axis_off()
-    counts = np.bincount(labels, minlength=len(spec.classes))
     axis.set_title(
-        ", ".join(f"{count} {item.name}" for count, item in zip(counts, spec.classes, strict=True))
+        ", ".join(f"{count} {item.name}" for count, item in zip(found.counts, spec.classes, strict=True))
     )
     add_legend(figure, spec.classes)
     return save_figure(figure, path)
-
-
-def _surest(
-    found: Iterable[Found],
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.object_] | None]:
-    """Return boxes, labels, scores and shapes of the surest objects, in memory that does not grow."""
-    boxes: NDArray[Any] = np.empty((0, 4))
-    labels: NDArray[Any] = np.empty(0, np.int64)
-    scores: NDArray[Any] = np.empty(0, np.float32)
-    shapes: NDArray[np.object_] | None = None
-    for part in found:
-        boxes = np.concatenate([boxes, part.boxes])
-        labels, scores = np.concatenate([labels, part.labels]), np.concatenate([scores, part.scores])
-        if part.shapes is not None:
-            shapes = part.shapes if shapes is None else np.concatenate([shapes, part.shapes])
-        if len(boxes) > 2 * _DRAWN:
-            best = np.argsort(-scores, kind="stable")[:_DRAWN]
-            boxes, labels, scores = boxes[best], labels[best], scores[best]
-            shapes = None if shapes is None else shapes[best]
-    best = np.argsort(-scores, kind="stable")[:_DRAWN][::-1]  # the surest on top
-    return boxes[best], labels[best], scores[best], None if shapes is None else shapes[best]
 
 
 def _shown_bands(spec: RasterSpec) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Inputs are what the user named, without earlier results."""
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 
 import geopandas
@@ -7,12 +9,13 @@ import pytest
 from shapely.geometry import Point
 
 from geomm.errors import DataError
-from geomm.inference.inputs import check_target, find_inputs
+from geomm.inference.inputs import check_preview, check_target, find_inputs
 from geomm.inference.texts.output import is_own
 from geomm.io.documents import DOCUMENT_ENDINGS
 from geomm.io.paths import expand
 from geomm.io.table_stream import has_columns
 from geomm.io.tables import find_tables
+from geomm.visualization.canvas import new_figure, save_figure
 
 
 @pytest.fixture
@@ -104,3 +107,31 @@ def test_columns_are_known_without_a_row(tmp_path, ending):
     # GeoJSON keeps no columns where there are no rows.
     assert has_columns("prediction*")(path) == (ending != "geojson")
     assert not has_columns("class")(path)
+
+
+@pytest.mark.parametrize("added", ["survey", "qgis_projects"])
+def test_a_layer_that_was_added_to_a_result_is_not_lost(tmp_path, added):
+    path = tmp_path / "a.GPKG"
+    frame = geopandas.GeoDataFrame({"prediction": [0.5]}, geometry=[Point(0, 0)], crs="EPSG:4326")
+    frame.to_file(path, layer="a", driver="GPKG")
+    frame.drop(columns="geometry").to_csv(tmp_path / "a.csv")
+    check = partial(check_target, is_result=has_columns("prediction*"), what="table")
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE layer_styles (id INTEGER PRIMARY KEY)")
+    check(path, "b.csv")
+    if added == "survey":
+        frame.to_file(path, layer=added, driver="GPKG", mode="a")
+    else:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute(f"CREATE TABLE {added} (name TEXT PRIMARY KEY, metadata BLOB, content BLOB)")
+    with pytest.raises(DataError, match=rf"holds more than the table that geomm wrote \({added}\); give ano"):
+        check(path, "b.csv")
+
+
+def test_a_preview_replaces_nothing_but_an_earlier_one(tmp_path):
+    picture = tmp_path / "a_preview.png"
+    check_preview(picture, "a.tif")
+    check_preview(save_figure(new_figure(1, 1), picture), "a.tif")
+    picture.write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"a_preview\.png is there and is no preview that geomm wrote; give"):
+        check_preview(picture, ["a.tif"])

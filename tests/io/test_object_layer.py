@@ -37,7 +37,10 @@ def test_sizes_in_web_mercator_are_those_on_the_ground(tmp_path, outlines):
     with ObjectLayerWriter(
         path, georeference=place, classes=classes, scenes=["a"], outlines=outlines, min_area_m2=1000.0
     ) as writer:
-        writer.add(boxes, np.zeros(2, np.int32), np.ones(2, np.float32), np.zeros(2, np.int32), shapes)
+        zeros, nothing = np.zeros(2, np.int32), np.zeros(0, np.int32)
+        kept = writer.add(boxes, zeros, np.ones(2, np.float32), zeros, shapes)
+        assert not len(writer.add(np.zeros((0, 4)), nothing, np.zeros(0, np.float32), nothing))
+    assert kept.tolist() == [True, False]
     layer = pyogrio.read_dataframe(path, layer="objects")
     np.testing.assert_allclose(layer["area_m2"], [2508.4], rtol=1e-4)
     np.testing.assert_allclose([*layer["width_m"], *layer["height_m"]], [50.126, 50.042], rtol=1e-4)

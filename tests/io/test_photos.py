@@ -1,11 +1,14 @@
 """Tags of photos: how they were held, where and when; and files that are cut short."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import IFDRational
 
 from geomm.errors import DataError
+from geomm.io import photos
 from geomm.io.photos import PhotoTags, check_whole, read_tags, upright
 
 
@@ -74,6 +77,41 @@ def test_seconds_may_be_missing_where_minutes_have_decimals(tmp_path):
     assert (tags.latitude, tags.longitude) == pytest.approx((52 + 30.5 / 60, 13.02))
     place[2] = (IFDRational(52, 1), IFDRational(0, 0), IFDRational(0, 0))
     assert not read_tags(photo(tmp_path / "a.jpg", place=place)).placed
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("most", [300, 2000])  # PIL refuses twice as many pixels, and warns of one more
+def test_photos_of_very_many_pixels_keep_their_tags(tmp_path, monkeypatch, ending, most):
+    place = {1: "S", 2: (12.0, 30.0, 36.0), 3: "W", 4: (77.0, 0.0, 0.0)}
+    path = photo(tmp_path / f"a.{ending}", orientation=6, place=place, time="2026:05:01 09:30:00")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    monkeypatch.setattr(photos, "_LARGE_PIXELS", most)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tags = read_tags(path)
+    assert tags.orientation == 6
+    if ending != "tif":  # Pillow writes none of the rest there
+        assert (tags.longitude, tags.time) == (-77.0, "2026-05-01T09:30:00")
+    assert most == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_large_png_is_not_decompressed_for_tags(tmp_path, monkeypatch):
+    monkeypatch.setattr(photos, "_LARGE_PIXELS", 2000)
+    Image.new("L", (60, 40)).save(tmp_path / "a.png")
+    with monkeypatch.context() as patched:
+        patched.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("decompressed"))
+        assert read_tags(tmp_path / "a.png") == PhotoTags()
+
+
+def test_a_photo_of_very_many_pixels_with_an_appendix_is_whole(tmp_path, monkeypatch):
+    path = photo(tmp_path / "a.jpg")
+    whole = path.read_bytes()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    path.write_bytes(whole + b"appended by a camera \xff\xda")
+    check_whole(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="is damaged"):
+        check_whole(path)
 
 
 def test_files_without_tags(tmp_path):

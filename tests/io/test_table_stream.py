@@ -7,6 +7,7 @@ import geopandas
 import numpy as np
 import pandas
 import pyarrow
+import pyogrio
 import pytest
 import shapely
 from pandas._libs.parsers import STR_NA_VALUES
@@ -157,8 +158,8 @@ def test_ids_come_from_formats_that_have_them(frame, tmp_path, ending, name):
     assert ("fid" in batch.schema.names) == (name is not None)
     if name:
         assert batch.column("fid").to_pylist() == [1, 2, 3]
-        (renamed,) = RowReader(path, fid_column="A")  # a field is called a
-        assert "A" not in renamed.schema.names
+        renamed = RowReader(path, fid_column="A")  # a field is called a
+        assert next(iter(renamed)).schema.names[0] == renamed.layout.ids == "A_2"
     (without,) = RowReader(path)
     assert set(without.schema.names) == {"a", "code", "wkb_geometry"}
 
@@ -184,6 +185,100 @@ def test_times_of_a_geopackage_have_a_zone_where_they_say_one(frame, tmp_path):
     zones = {name: {batch.schema.field(name).type.tz for batch in batches} for name in ("plain", "zoned")}
     assert zones == {"plain": {None}, "zoned": {"UTC"}}
     assert batches[1].column("plain")[0].as_py() == pandas.Timestamp("2024-05-01T10:00:00")
+
+
+def test_times_of_a_flatgeobuf_that_have_a_zone_are_read_with_it(frame, tmp_path):
+    few = frame[:2].assign(
+        plain=pandas.to_datetime(["2024-05-01T10:00:00.5", None]),
+        zoned=pandas.to_datetime([None, "2024-05-01T10:00:00+02:00"]),
+    )
+    (batch,) = RowReader(save(few, tmp_path / "in.fgb"))
+    zones = {name: batch.schema.field(name).type.tz for name in ("plain", "zoned")}
+    assert zones == {"plain": None, "zoned": "UTC"}
+    (plain,), (zoned,) = (batch.column(name).drop_null() for name in zones)
+    assert plain.as_py() == pandas.Timestamp("2024-05-01T10:00:00.5")
+    assert zoned.as_py() == pandas.Timestamp("2024-05-01T08:00:00Z")
+
+
+@pytest.mark.parametrize("ending, ids", [("gpkg", "fid"), ("geojson", "OGC_FID")])
+def test_fields_are_called_as_gdal_calls_ids_and_geometries(frame, tmp_path, ending, ids):
+    """A GeoJSON's field id is taken for ids as well."""
+    named = frame[:2].assign(wkb_geometry=["x", "y"], id=[5, 5], OGC_FID=["p", "q"])
+    reader = RowReader(save(named, tmp_path / f"in.{ending}"), fid_column=ids)
+    (batch,) = reader
+    assert batch.column("wkb_geometry").to_pylist() == ["x", "y"] and batch.column("id").to_pylist() == [5, 5]
+    assert reader.layout.geometry == "wkb_geometry_2" and len(set(batch.schema.names)) == batch.num_columns
+    assert geometries(batch, reader.layout)[1].equals(named.geometry[1])
+
+
+def labelled(rows, layout):
+    """A batch of columns, with a square at each place of the first one."""
+    shapes = shapely.to_wkb([shapely.box(k, 0, k + 1, 1) for k in range(len(next(iter(rows.values()))))])
+    return pyarrow.RecordBatch.from_pydict({**rows, layout.geometry: pyarrow.array(shapes, pyarrow.binary())})
+
+
+@pytest.mark.parametrize("ending", FEATURES[:4])
+def test_names_that_formats_reserve_keep_their_values(tmp_path, ending, caplog):
+    rows = {
+        "fid": [7, 7],
+        "FID_2": [0.5, 1.5],
+        "geom": ["a", "b"],
+        "OGC_FID": ["c", "d"],
+        "A": [1, 2],
+        "a": [3, 4],
+    }
+    layout, target = RowsLayout("shape", "Polygon", "EPSG:32633"), tmp_path / f"out.{ending}"
+    with RowWriter(target, layout) as write:
+        write(labelled(rows, layout))
+    found = geopandas.read_file(target).sort_values("A")
+    assert not found.geometry.is_empty.any()
+    values = [found[name].tolist() for name in found.columns.drop("geometry")]
+    assert values == list(rows.values())
+    assert "fields are called otherwise, as its format needs: " in caplog.text and "a_2 = a" in caplog.text
+    assert ("ogc_fid = OGC_FID" in caplog.text) == (ending != "gpkg")
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson"])
+def test_ids_are_written_beside_a_field_of_their_name(tmp_path, ending):
+    layout, target = RowsLayout("shape", "Polygon", "EPSG:4326", ids="fid_2"), tmp_path / f"out.{ending}"
+    with RowWriter(target, layout) as write:
+        write(labelled({"fid_2": [11, 12], "fid": ["x", "y"]}, layout))
+    found = geopandas.read_file(target, fid_as_index=True)
+    assert found.index.tolist() == [11, 12] and found["fid"].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("missing", [None, shapely.Polygon()])
+def test_a_flatgeobuf_of_missing_geometries_has_no_index(tmp_path, missing):
+    shapes = [shapely.box(0, 0, 1, 1), missing]
+    frame = geopandas.GeoDataFrame({"n": [1, 2]}, geometry=shapes, crs="EPSG:32633")
+    reader = RowReader(save(frame, tmp_path / "in.gpkg"))
+    assert reader.layout.gaps and reader.has_gaps()
+    assert not RowReader(save(frame[:1], tmp_path / "whole.gpkg")).has_gaps()
+    target = tmp_path / "out.fgb"
+    with RowWriter(target, reader.layout) as write:
+        for batch in reader:
+            write(batch)
+    again = RowReader(str(target))
+    (batch,) = again
+    first, second = geometries(batch, again.layout)
+    assert first.equals(shapes[0]) and (second is None or second.is_empty)
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "fgb"])
+def test_shapes_of_a_shapefile_may_have_several_parts(tmp_path, ending):
+    one = shapely.box(0, 0, 1, 1)
+    shapes = [one, shapely.MultiPolygon([one, shapely.box(5, 5, 6, 6)])]
+    for given in (shapes, [shapely.force_3d(item, 7.0) for item in shapes]):
+        frame = geopandas.GeoDataFrame({"n": [1, 2]}, geometry=given, crs="EPSG:32633")
+        reader = RowReader(save(frame, tmp_path / "in.shp"))
+        with RowWriter(tmp_path / f"out.{ending}", reader.layout) as write:
+            for batch in reader:
+                write(batch)
+        info = pyogrio.read_info(tmp_path / f"out.{ending}")
+        found = geopandas.read_file(tmp_path / f"out.{ending}").sort_values("n")
+        assert info["geometry_type"].startswith("MultiPolygon") and set(found.geom_type) == {"MultiPolygon"}
+        assert found.geometry.has_z.all() == given[0].has_z
+        assert [a.equals(b) for a, b in zip(found.geometry, shapes, strict=True)] == [True, True]
 
 
 def test_shapes_that_cannot_be_used_are_missing(curve):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from geomm.inference.objects.candidates import Candidates
 from geomm.structures import Georeference
-from geomm.visualization.object_preview import _mosaic
+from geomm.visualization import object_preview
+from geomm.visualization.object_preview import SurestObjects, _mosaic
 from tests.datasets.drawn import CRS, ORIGIN, spec_of_two, write
 
 GRID = Georeference(CRS, (1.0, 0.0, ORIGIN[0], 0.0, -1.0, ORIGIN[1]))
@@ -49,3 +51,23 @@ def test_scenes_of_other_depths_are_stretched_by_their_own_values(tmp_path):
     one, two = picture[:, :40], picture[:, 40:]
     for shown in (one, two):
         assert shown[0].mean() < 40 and shown[-1].mean() > 215
+
+
+def some_objects(scores, label):
+    count = len(scores)
+    boxes, zeros = np.repeat(np.asarray(scores, float)[:, None], 4, 1), np.zeros(count, np.int32)
+    cut = np.zeros((count, 4), bool)
+    return Candidates(boxes, zeros + label, np.array(scores, np.float32), boxes, cut, zeros).with_shapes()
+
+
+def test_all_objects_count_and_the_surest_are_kept(monkeypatch):
+    monkeypatch.setattr(object_preview, "_DRAWN", 3)
+    found = SurestObjects(3)
+    for number in range(10):
+        found.add(some_objects([number / 20, 0.5 + number / 20], label=number % 2))
+        found.add(some_objects([], label=0))
+    boxes, labels, scores, shapes = found.best()
+    assert found.counts.tolist() == [10, 10, 0]
+    np.testing.assert_allclose(scores, [0.85, 0.9, 0.95])
+    assert labels.tolist() == [1, 0, 1] and boxes[:, 0].tolist() == [0.85, 0.9, 0.95]
+    assert [shape.bounds[0] for shape in shapes] == [0.85, 0.9, 0.95]

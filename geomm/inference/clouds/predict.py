@@ -28,7 +28,7 @@ from geomm.inference.clouds.regions import (
     load_region,
     spread,
 )
-from geomm.inference.inputs import check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -90,6 +90,8 @@ def predict_clouds(
         check_target(target, cloud, is_result=written_by_geomm, what="cloud")
         if options.skips(target):
             return None
+        if options.preview:
+            check_preview(target.with_name(f"{target.stem}_preview.png"), cloud)
         with reused_memory(device):
             return runner.classify(cloud, target, beside.near(cloud, reach_m) if beside else [])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geomm.errors import ConfigError, DataError
-from geomm.inference.inputs import check_target, output_names
+from geomm.inference.inputs import check_preview, check_target, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.objects.candidates import Candidates
 from geomm.inference.objects.job import ObjectJob
@@ -22,9 +23,13 @@ from geomm.inference.scene_job import ScenePredictor
 from geomm.inference.scenes import check_scene, find_scenes
 from geomm.io.object_layer import ObjectLayerWriter, is_object_layer
 from geomm.io.paths import VECTOR_ENDINGS
+from geomm.io.qml import is_object_style
 from geomm.io.raster import read_info
 from geomm.io.stac_output import wants_item, write_item
 from geomm.structures import Georeference, Objects, RasterSpec
+
+if TYPE_CHECKING:
+    from geomm.visualization.object_preview import SurestObjects
 
 _LOG = logging.getLogger("geomm")
 
@@ -101,6 +106,9 @@ class _Target:
     def layer(self, name: str) -> Path:
         return self.folder / f"{name}{self.ending}"
 
+    def preview(self, name: str) -> Path:
+        return self.folder / f"{name}_preview.png"
+
     def work(self, name: str) -> Path:
         return self.folder / f".{name}.work"
 
@@ -161,11 +169,17 @@ class _Finder(ScenePredictor[list[Objects]]):
         """Return whether a layer is there and left as it is.
 
         Raises:
-          DataError: what is there is no layer of objects.
+          DataError: what is there is no layer of objects, or no style or preview of one.
         """
         layer = self.target.layer(name)
+        if self.options.skips(layer, self.target.work(name)) and is_object_layer(layer):
+            return True
         check_target(layer, scenes, is_result=is_object_layer, what="layer of objects")
-        return self.options.skips(layer, self.target.work(name))
+        style = layer.with_suffix(".qml")
+        check_target(style, scenes, is_result=is_object_style, what="style of objects")
+        if self.options.preview:
+            check_preview(self.target.preview(name), scenes)
+        return False
 
     def map_scene(self, scene: str, name: str) -> list[Path]:
         """Find the objects of one scene and return the files written.
@@ -176,12 +190,9 @@ class _Finder(ScenePredictor[list[Objects]]):
         layer = self.target.layer(name)
         job = self.find(scene, self.target.work(name))
         with self.writing:
-            written = self.write(layer, job.merged(), job.info.georeference, [scene], job.has_outlines())
-            if self.options.preview:
-                from geomm.visualization.object_preview import draw_object_preview
-
-                picture = self.target.folder / f"{name}_preview.png"
-                written.append(draw_object_preview([scene], _chunks(job.merged()), self.spec, picture))
+            place, outlines = job.info.georeference, job.has_outlines()
+            written, found = self.write(layer, job.merged(), place, [scene], outlines)
+            written += self.draw(name, found, [scene])
             self.describe(name, written, [scene])
         shutil.rmtree(job.work)
         return written
@@ -207,8 +218,8 @@ class _Finder(ScenePredictor[list[Objects]]):
         georeference: Georeference,
         scenes: Sequence[str],
         outlines: bool,
-    ) -> list[Path]:
-        """Write objects as a layer with its style; return both files."""
+    ) -> tuple[list[Path], SurestObjects | None]:
+        """Write objects as a layer with its style; return both files, and what of it a preview shows."""
         writer = ObjectLayerWriter(
             layer,
             georeference=georeference,
@@ -217,15 +228,37 @@ class _Finder(ScenePredictor[list[Objects]]):
             outlines=outlines,
             min_area_m2=self.options.min_area_m2,
         )
+        surest = self._to_draw()
         with writer:
             for found in chunks:
-                writer.add(found.boxes, found.labels, found.scores, found.sources, found.shapes)
+                kept = writer.add(found.boxes, found.labels, found.scores, found.sources, found.shapes)
+                if surest is not None:
+                    surest.add(found[kept])
         _LOG.info("%s: %d objects", layer.name, writer.written)
-        return [layer, writer.style]
+        return [layer, writer.style], surest
 
+    def _to_draw(self) -> SurestObjects | None:
+        """Return what collects objects for a preview, where one is wanted."""
+        if not self.options.preview:
+            return None
+        from geomm.visualization.object_preview import SurestObjects
 
-def _chunks(found: Iterable[Candidates]) -> Iterator[Candidates]:
-    return (part for part in found if len(part))
+        return SurestObjects(len(self.spec.classes))
+
+    def draw(
+        self,
+        name: str,
+        found: SurestObjects | None,
+        scenes: Sequence[str],
+        *,
+        grid: Georeference | None = None,
+    ) -> list[Path]:
+        """Draw the preview, where one is wanted; return its file."""
+        if found is None:
+            return []
+        from geomm.visualization.object_preview import draw_object_preview
+
+        return [draw_object_preview(scenes, found, self.spec, self.target.preview(name), grid=grid)]
 
 
 def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> PredictionReport:
@@ -257,15 +290,10 @@ def _predict_together(finder: _Finder, scenes: Sequence[str], name: str) -> Pred
 def _write_mosaic(finder: _Finder, mosaic: Mosaic, layer: Path, report: PredictionReport) -> None:
     if not mosaic.done():
         return
-    written = finder.write(layer, mosaic.merged(), mosaic.georeference, mosaic.scenes, mosaic.has_outlines())
-    if finder.options.preview:
-        from geomm.visualization.object_preview import draw_object_preview
-
-        picture = layer.with_name(f"{layer.stem}_preview.png")
-        shown = [mosaic.scenes[position] for position in mosaic.done()]
-        written.append(
-            draw_object_preview(shown, mosaic.merged(), finder.spec, picture, grid=mosaic.georeference)
-        )
-    finder.describe(layer.stem, written, [mosaic.scenes[position] for position in mosaic.done()])
+    grid, outlines = mosaic.georeference, mosaic.has_outlines()
+    written, found = finder.write(layer, mosaic.merged(), grid, mosaic.scenes, outlines)
+    shown = [mosaic.scenes[position] for position in mosaic.done()]
+    written += finder.draw(layer.stem, found, shown, grid=grid)
+    finder.describe(layer.stem, written, shown)
     shutil.rmtree(mosaic.work)
     report.outputs += written

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geomm.datasets.pictures.crops import Crop, around
 from geomm.errors import DataError
 from geomm.inference.acceleration import Score, accelerate_classes
-from geomm.inference.inputs import check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.pictures.boxes import PixelBoxes
@@ -36,9 +36,18 @@ from geomm.inference.stream import stream
 from geomm.io.paths import expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
-from geomm.io.table_stream import FID_COLUMNS, RowReader, RowsLayout, geometries, has_columns, with_columns
+from geomm.io.table_stream import (
+    FID_COLUMNS,
+    RowReader,
+    RowsLayout,
+    free_name,
+    geometries,
+    has_columns,
+    told,
+    with_columns,
+)
 from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
-from geomm.io.tables import credible_crs, find_tables, to_crs
+from geomm.io.tables import NULLS, TEXT_ENDINGS, credible_crs, find_tables, to_crs, warn_of_layers
 from geomm.io.vector import to_pixels
 from geomm.structures import ClassificationSpec, PixelWindow
 
@@ -48,13 +57,13 @@ _ROWS = 4096
 #: Edge of the blocks that features are sorted by, pixels.
 _BLOCK_PX = 512
 _DRAWN = 5000
-OFF_SCENE, NO_GEOMETRY, NO_SIZE = "off the scene", "no geometry", "no size"
+OFF_SCENE, NO_GEOMETRY, NO_SIZE, NO_NUMBER = "off the scene", "no geometry", "no size", "no number"
 
 
 def _is_result(path: Path) -> bool:
     """Say whether a layer has the columns that are added, which a shapefile shortens to ten letters."""
     prefixed = has_columns("pred*_clas*", "pred*_conf*", "pred*_reas*")
-    return has_columns("class", "confidence")(path) or prefixed(path)
+    return has_columns("class", "confidence", "reason")(path) or prefixed(path)
 
 
 def classify_features(
@@ -98,6 +107,8 @@ def classify_features(
         check_target(target, path, is_result=_is_result, what="classified layer")
         if options.skips(target):
             return None
+        if options.preview:
+            check_preview(target.with_name(f"{target.stem}_preview.png"), path)
         with reused_memory(device):
             return _Layer(path, target, scenes, run, spec, options, options.batch(device)).run()
 
@@ -149,12 +160,9 @@ class _Layer:
             fid_column=FID_COLUMNS.get(self.target.suffix.lower()),
             batch_rows=_ROWS,
         )
-        layout = reader.layout
-        if layout.geometry is None:
-            self.boxes = PixelBoxes.open(self.path, self.scenes, layer=self.options.layer)
-            reader.numbers.update(self.boxes.edges)
-            if self.target.suffix in DRIVERS:
-                layout = self.boxes.layout(self.target)
+        if self.options.layer is None:
+            warn_of_layers(self.path)
+        layout = self._layout(reader)
         total = layout.rows or 0
         shown = self.options.progress and total > 0
         with Progress(Path(self.path).name, max(total, 1), "features", shown=shown) as progress:
@@ -193,6 +201,19 @@ class _Layer:
             written.append(draw_feature_map(self.scenes[0].path, outlines, classes, self.spec, picture))
         return written, self.count
 
+    def _layout(self, reader: RowReader) -> RowsLayout:
+        """Return the layout of what is written; of a table without geometries, find its boxes."""
+        layout: RowsLayout = reader.layout
+        ending = self.target.suffix.lower()
+        if layout.geometry is not None:
+            return replace(layout, gaps=reader.has_gaps()) if ending == ".fgb" else layout
+        self.boxes = PixelBoxes.open(self.path, self.scenes, layer=self.options.layer)
+        if ending not in DRIVERS:
+            return layout
+        placed = self.boxes.layout(self.target)
+        name = free_name(str(placed.geometry), reader.names())
+        return replace(placed, geometry=name, ids=layout.ids, gaps=True)
+
     def _on_map(self, writer: RowWriter, layout: RowsLayout) -> Callable[[Any], None]:
         """Return what writes rows: to a layer of boxes with their place on the map."""
         boxes = self.boxes
@@ -202,13 +223,15 @@ class _Layer:
 
     def _read(self, reader: RowReader) -> Iterator[PictureStep]:
         """Yield the features' pictures, those near each other together; in the reader's thread."""
-        for number, batch in enumerate(reader):
+        read = 0
+        for batch in reader:
             homes = None
-            shapes = geometries(batch, reader.layout)
+            with told(self.path):
+                shapes = geometries(batch, reader.layout)
             if shapes is None:
                 assert self.boxes is not None
                 shapes, homes = self.boxes.read(batch)
-            elif number == 0:
+            elif not read:
                 crs = reader.layout.crs
                 self.crs = crs and credible_crs(shapes, crs, self.path)
             rows = PictureRows(
@@ -219,9 +242,29 @@ class _Layer:
                 np.full(batch.num_rows, -1),
             )
             views = self._place(rows, shapes, homes)
+            if self.boxes is not None:
+                self._note_words(rows, self.boxes, read)
+                if reader.kind == "text" and self.target.suffix.lower() not in TEXT_ENDINGS:
+                    rows.batch = _with_numbers(batch, self.boxes.edges)
+            read += batch.num_rows
             yield from picture_steps(
                 rows, views, self.spec, self.batch, strict=self.options.on_error == "raise"
             )
+
+    def _note_words(self, rows: PictureRows, boxes: PixelBoxes, read: int) -> None:
+        """Note what stands where the edge of a box is to be.
+
+        Raises:
+          DataError: something does, with ``on_error="raise"``.
+        """
+        for edge in boxes.edges:
+            for position, word in _words(rows.batch.column(edge)):
+                if self.options.on_error == "raise":
+                    raise DataError(
+                        f"{self.path}: column {edge!r}, row {read + position + 1}: found {word!r}, "
+                        "expected a number; correct it or leave it empty"
+                    )
+                rows.reasons[position] = f"{NO_NUMBER}: {edge} is {word!r}"
 
     def _in_pixels(
         self, shapes: NDArray[np.object_], homes: NDArray[np.intp] | None, number: int
@@ -339,5 +382,27 @@ def _shown(outlines: NDArray[np.object_], info: RasterInfo) -> NDArray[np.float6
     return np.where(np.isfinite(shown), shown, 0.0)
 
 
+def _words(column: Any) -> Iterator[tuple[int, str]]:
+    """Yield the cells of a column that are neither numbers nor empty, with their positions."""
+    import pandas
+
+    cells = column.to_pandas()
+    numbers = pandas.to_numeric(cells, errors="coerce").astype(np.float64)
+    for position in np.flatnonzero(~np.isfinite(numbers)):
+        cell = cells.iloc[position]
+        if isinstance(cell, str) and cell.strip() not in NULLS:
+            yield int(position), cell
+
+
+def _with_numbers(batch: Any, names: Sequence[str]) -> Any:
+    """Return a batch with numbers for texts, missing where there is none."""
+    import pandas
+
+    cells = {name: pandas.to_numeric(batch.column(name).to_pandas(), errors="coerce") for name in names}
+    return with_columns(batch, {name: cell.to_numpy(np.float64) for name, cell in cells.items()})
+
+
 def _kind(reason: str) -> str:
+    if reason.startswith(NO_NUMBER):
+        return NO_NUMBER
     return reason if reason in (OFF_SCENE, NO_DATA, NO_GEOMETRY, NO_SIZE) else "on damaged pixels"

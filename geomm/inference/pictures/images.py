@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from geomm.datasets.pictures.crops import read_crop, whole_image
 from geomm.errors import ConfigError, DataError, Problem
 from geomm.inference.acceleration import Score, accelerate_classes
-from geomm.inference.inputs import check_target, find_inputs
+from geomm.inference.inputs import check_preview, check_target, find_inputs
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.pictures.steps import PictureRows, PictureStep, View, class_columns, picture_steps
@@ -37,9 +37,12 @@ _LOG = logging.getLogger("geomm")
 #: A placed picture larger than this is rather a scene whose features were forgotten.
 _LARGE_PX = 4096
 _SHOWN = 24
+#: What a shapefile consists of.
+_SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 PICTURE_ENDINGS = (*RASTER_ENDINGS, ".webp")
 #: What is written: a table of all pictures, and layers of those that have a place.
 _TABLE, _PHOTOS, _CHIPS = "predictions.csv", "photos", "chips"
+_PREVIEW = "predictions_preview.png"
 _is_own = has_columns("file", "class", "confidence", "reason")
 
 
@@ -90,11 +93,13 @@ def classify_images(
     )
     report = PredictionReport(unit="pictures")
     started = time.monotonic()
-    for name in names:
-        check_target(folder / name, files, is_result=_is_own, what="table of classes")
-    if options.skips(folder / _TABLE):
+    if options.skips(folder / _TABLE) and _is_own(folder / _TABLE):
         report.skipped = files
     else:
+        for name in names:
+            check_target(folder / name, files, is_result=_is_own, what="table of classes")
+        if options.preview:
+            check_preview(folder / _PREVIEW, files)
         folder.mkdir(parents=True, exist_ok=True)
         with reused_memory(device):
             _Pictures(files, folder, names, run, spec, options, options.batch(device), report).run()
@@ -115,7 +120,16 @@ def _layer_names(wanted: str) -> tuple[str, str]:
 
 
 def _is_preview(path: Path) -> bool:
-    return path.name == "predictions_preview.png"
+    from geomm.visualization.canvas import is_figure
+
+    return path.suffix.lower() == ".png" and is_figure(path)
+
+
+def _remove(layer: Path) -> None:
+    """Remove a layer that geomm wrote, with the other files of a shapefile."""
+    endings = _SHAPEFILE if layer.suffix == ".shp" else (layer.suffix,)
+    for ending in endings:
+        layer.with_suffix(ending).unlink(missing_ok=True)
 
 
 @dataclass
@@ -156,7 +170,11 @@ class _Pictures:
                 self._write,
                 done=lambda step: progress.advance(len(step.rows.batch) if step.ends else 0),
             )
-        self.report.outputs += [writer.path for writer in self.writers if writer.rows]
+        for writer in self.writers:
+            if writer.rows:
+                self.report.outputs.append(writer.path)
+            else:  # what an earlier run wrote would be of other pictures
+                _remove(writer.path)
         if self.options.preview and self.shown:
             self.report.outputs.append(self._draw())
 
@@ -254,7 +272,7 @@ class _Pictures:
             sample = read_crop(whole_image(path), self.spec.bands, self.spec.window_px, blackout=False)
             title = f"{Path(path).name[-30:]}\n{say_classes(row, self.spec, share=True)}"
             pictures.append((to_rgb(sample.image, sample.valid), title, "black"))
-        return draw_pictures(pictures, self.folder / "predictions_preview.png")
+        return draw_pictures(pictures, self.folder / _PREVIEW)
 
 
 def _placed(file: _File) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.pictures.crops import LEAST_COVERED, Crop, read_crop
 from geomm.errors import DataError
+from geomm.io.table_stream import free_name
 from geomm.metrics.labels import THRESHOLD
 from geomm.structures import ClassificationSpec, RasterSample
 
@@ -151,7 +152,8 @@ def class_columns(
         shown = [names[k] if there else None for k, there in zip(best, known, strict=True)]
     numbers = {"confidence": rows.scores[np.arange(len(best)), best]}
     if scores:
-        numbers |= {f"score_{name}": rows.scores[:, k] for k, name in enumerate(names)}
+        for k, name in enumerate(names):  # layers do not tell Oak from oak
+            numbers[free_name(f"score_{name}", numbers)] = rows.scores[:, k]
     columns: dict[str, Any] = {f"{prefix}class": pyarrow.array(shown, pyarrow.string())}
     columns |= {
         f"{prefix}{key}": pyarrow.array(value, pyarrow.float32(), mask=~known)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.tables.surroundings import list_rasters, surrounding_columns
 from geomm.errors import ConfigError, DataError, Problem
-from geomm.inference.inputs import check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -67,6 +67,8 @@ def predict_tables(
         check_target(target, path, is_result=is_result, what="table of predictions")
         if options.skips(target):
             return None
+        if options.preview:
+            check_preview(target.with_name(f"{target.stem}_preview.png"), path)
         with reused_memory(options.resolve_device()):
             return _Prediction(path, target, model, spec, options).run()
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geomm.text import Entity, TextSpec
 
 TABLE, ENTITIES, PLACES, DISTANCES = "entities.csv", "entities.jsonl", "places.gpkg", "distances.json"
+PREVIEW = "places_preview.png"
 _PLACE_COLUMNS = (
     "place", "latitude", "longitude", "place_kind", "place_region", "place_country", "place_matched",
     "place_likeness", "place_confidence", "gazetteer",
@@ -105,7 +106,7 @@ class TextOutput:
             if self.options.preview and self.points:
                 from geomm.visualization.places import draw_places
 
-                written.append(draw_places(self.points, self.folder / "places_preview.png"))
+                written.append(draw_places(self.points, self.folder / PREVIEW))
         if self.truth is not None:
             target = self.folder / DISTANCES
             target.write_text(json.dumps(distances(self.best, self.truth), indent=2), encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from geomm.errors import ConfigError, DataError, did_you_mean
-from geomm.inference.inputs import check_target, find_inputs
+from geomm.inference.inputs import check_preview, check_target, find_inputs
 from geomm.inference.options import InferenceOptions
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, say
@@ -109,7 +109,7 @@ def predict_texts(
       DataError: nothing matches ``inputs``; or, with ``on_error="raise"``, an input fails.
       ConfigError: an option that does not hold.
     """
-    from geomm.inference.texts.output import DISTANCES, ENTITIES, PLACES, TABLE, TextOutput, is_own
+    from geomm.inference.texts.output import DISTANCES, ENTITIES, PLACES, PREVIEW, TABLE, TextOutput, is_own
 
     started = time.monotonic()
     folder = Path(output)
@@ -122,6 +122,8 @@ def predict_texts(
     if options.skips(folder / TABLE, folder / _WORK):
         report.skipped += files
         return report
+    if tag and options.preview:
+        check_preview(folder / PREVIEW, files)
     folder.mkdir(parents=True, exist_ok=True)
     locator = make_locator(options) if tag else None
     reader = _Reader(files, spec, options, report)

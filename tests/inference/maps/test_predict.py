@@ -179,6 +179,19 @@ def test_existing_maps_are_skipped_on_request(tmp_path, spec):
         run(scene, tmp_path, spec, skip_existing=True)
 
 
+def test_a_picture_of_another_origin_is_not_replaced(tmp_path, spec):
+    scene, picture = write_scene(tmp_path / "s.tif", noise(20, 20)), tmp_path / "o" / "s_preview.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"s_preview.png is there and is no preview that geomm wrote"):
+        run(scene, tmp_path / "o", spec, preview=True)
+    assert picture.read_bytes() == b"mine" and not (tmp_path / "o" / "s.tif").exists()
+    picture.unlink()
+    for _ in range(2):
+        run(scene, tmp_path / "o", spec, preview=True)
+    assert picture.is_file()
+
+
 def test_class_values_beyond_a_byte(tmp_path, spec):
     from dataclasses import replace
 

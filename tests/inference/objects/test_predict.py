@@ -24,6 +24,7 @@ from geomm.errors import ConfigError, DataError
 from geomm.io.raster import read_info
 from geomm.io.vector import VectorLabels
 from geomm.structures import Objects
+from geomm.visualization import object_preview
 from tests.conftest import ROOT
 from tests.inference.conftest import noise, write_scene
 from tests.inference.truth import (
@@ -374,6 +375,69 @@ def test_a_file_of_someone_else_is_left_alone(tmp_path, spec):
     with pytest.raises(DataError, match="no layer of objects"):
         run(scene, tmp_path, spec, truth)
     assert (tmp_path / "s.gpkg").read_text() == "mine"
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson"])
+@pytest.mark.parametrize(
+    ("name", "what"), [("s.qml", "style of objects"), ("s_preview.png", "preview"), ("all.qml", "style of")]
+)
+def test_files_of_someone_else_beside_the_layer_are_left_alone(tmp_path, spec, name, what, ending):
+    scene = numbered_scene(tmp_path / "s.tif", 20, 20)
+    truth = Truth(np.array([[3, 3, 9, 9.0]]), np.zeros(1, int), 20)
+    (tmp_path / name).write_text("<qgis>the raster's own style</qgis>")
+    together = name.startswith("all")
+    scenes = [scene, numbered_scene(tmp_path / "t.tif", 20, 20)] if together else scene
+    out = tmp_path / f"all.{ending}" if together else tmp_path
+    format = {} if together else {"format": ending}
+    with pytest.raises(
+        DataError, match=rf"{name} is there and is no {what}.* that geomm wrote; give another"
+    ):
+        run(scenes, out, spec, truth, preview=True, **format)
+    assert truth.tiles == 0
+    assert (tmp_path / name).read_text() == "<qgis>the raster's own style</qgis>"
+
+
+def test_without_a_preview_a_picture_is_not_in_the_way(tmp_path, spec):
+    scene = numbered_scene(tmp_path / "s.tif", 20, 20)
+    (tmp_path / "s_preview.png").write_text("mine")
+    report = run(scene, tmp_path, spec, Truth(np.array([[3, 3, 9, 9.0]]), np.zeros(1, int), 20))
+    assert len(report.outputs) == 2 and (tmp_path / "s_preview.png").read_text() == "mine"
+
+
+def test_a_layer_that_was_added_to_the_result_is_not_lost(tmp_path, spec):
+    scene = numbered_scene(tmp_path / "s.tif", 20, 20)
+    truth = Truth(np.array([[3, 3, 9, 9.0]]), np.zeros(1, int), 20)
+    for _ in range(2):
+        run(scene, tmp_path, spec, truth)
+    survey = geopandas.GeoDataFrame({"note": ["mine"]}, geometry=[shapely.Point(LEFT, TOP)], crs=32616)
+    survey.to_file(tmp_path / "s.gpkg", layer="survey", mode="a")
+    with pytest.raises(DataError, match=r"s\.gpkg holds more than the layer of objects .* \(survey\); give"):
+        run(scene, tmp_path, spec, truth)
+    assert len(run(scene, tmp_path, spec, truth, skip_existing=True).skipped) == 1
+    assert geopandas.read_file(tmp_path / "s.gpkg", layer="survey")["note"].tolist() == ["mine"]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_the_preview_shows_what_the_layer_has(tmp_path, spec, monkeypatch, together):
+    shown = []
+    monkeypatch.setattr(object_preview, "_DRAWN", 2)
+    monkeypatch.setattr(object_preview, "save_figure", lambda figure, path: shown.append(figure) or path)
+    drawn = object_preview.draw_objects
+    monkeypatch.setattr(
+        object_preview, "draw_objects", lambda *found, **more: shown.append(found[1]) or drawn(*found, **more)
+    )
+    boxes = np.array([[x, 2, x + size, 2 + size] for x, size in ((2, 4), (10, 9), (30, 9), (50, 9))], float)
+    scenes = [numbered_scene(tmp_path / "s.tif", 64, 64)]
+    if together:
+        scenes.append(numbered_scene(tmp_path / "t.tif", 64, 64, top=TOP - 32))
+    truth = Truth(boxes, np.zeros(4, int), 64)
+    out = tmp_path / "all.gpkg" if together else tmp_path / "s.gpkg"
+    run(scenes, out, spec, truth, preview=True, min_area_m2=10, tile_px=64)
+    sizes, figure = shown
+    count = len(read(out))
+    assert count == (6 if together else 3)
+    assert figure.axes[0].get_title().startswith(f"{count} {spec.classes[0].name}, 0 ")
+    assert len(sizes) == 2
 
 
 def test_words_that_are_no_choice_are_named(tmp_path, spec):

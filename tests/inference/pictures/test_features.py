@@ -9,6 +9,7 @@ from functools import partial
 import geopandas
 import numpy as np
 import pandas
+import pyogrio
 import pytest
 import shapely
 from hypothesis import given as drawn
@@ -91,9 +92,10 @@ def test_only_earlier_results_are_replaced(scene, tmp_path, classifier, options,
     target = tmp_path / "out" / f"boxes.{ending}"
     assert target.is_file()
     if ending == "csv":
-        target.write_text("mine\n1\n")
+        target.write_text("class,confidence,surveyor\nroof,1,me\n")
     else:
-        geopandas.GeoDataFrame({"mine": [1]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(target)
+        mine = {"class": ["roof"], "confidence": [1.0], "surveyor": ["me"]}
+        geopandas.GeoDataFrame(mine, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(target)
     before = target.read_bytes()
     ((path, reason),) = run(options=options(features=given, format=ending)).failed
     assert path == given and f"boxes.{ending} is there and is no classified layer that geomm" in reason
@@ -151,6 +153,92 @@ def test_texts_of_a_table_stay_as_they_are(tmp_path, classifier, options):
     assert found["word"].tolist() == ["NA", "null", "None", "007", "", "a, b", "x"]
     assert found["image"].tolist() == [*["NA"] * 6, ""]
     assert found["reason"].tolist() == [*[""] * 6, "no geometry"]
+
+
+def test_a_word_in_place_of_an_edge_leaves_its_row_without_a_class(tmp_path, classifier, options):
+    scene = write(tmp_path / "scene.tif", np.full((3, 40, 60), 60, np.uint8), origin=ORIGIN)
+    path = tmp_path / "boxes.csv"
+    path.write_text("xmin,ymin,xmax,ymax\n4.50,2,12,10\nabc,2,12,10\n,2,12,10\n")
+    run = partial(classify_features, str(scene), tmp_path / "out", **classifier)
+    for ending in ("csv", "gpkg", "parquet"):
+        assert run(options=options(features=str(path), format=ending)).failed == []
+    found = pandas.read_csv(tmp_path / "out" / "boxes.csv", dtype=str, keep_default_na=False)
+    assert found["xmin"].tolist() == ["4.50", "abc", ""] and found["class"].tolist() == ["dark", "", ""]
+    reasons = ["no number: xmin is 'abc'", "no geometry"]
+    assert found["reason"].tolist() == ["", *reasons]
+    layers = (
+        geopandas.read_file(tmp_path / "out" / "boxes.gpkg"),
+        pandas.read_parquet(tmp_path / "out" / "boxes.parquet"),
+    )
+    for layer in layers:
+        assert layer["xmin"].dtype == float and layer["xmin"].isna().tolist() == [False, True, True]
+        assert layer["reason"].tolist()[1:] == reasons
+    with pytest.raises(
+        DataError, match=r"boxes.csv: column 'xmin', row 2: found 'abc', expected a number; corr"
+    ):
+        run(options=options(features=str(path), on_error="raise"))
+
+
+@pytest.mark.parametrize("name", ["fid", "FID", "geom", "wkb_geometry", "OGC_FID", "id"])
+@pytest.mark.parametrize("source", ["csv", "geojson", "shp", "gpkg", "parquet"])
+def test_fields_may_be_called_as_a_geopackage_calls_its_own(tmp_path, classifier, options, name, source):
+    scene, path = dark_scene(tmp_path / "a.tif"), tmp_path / f"in.{source}"
+    if source == "csv":
+        table(path, [LIGHT, DARK], **{name: ["x", "x"]})
+    elif source == "gpkg":
+        shapes = [at(*LIGHT), at(*DARK)]
+        frame = geopandas.GeoDataFrame({name: ["x", "x"]}, geometry=shapes, crs=CRS)
+        frame.to_file(path, FID="own", GEOMETRY_NAME="shape")
+    else:
+        layer(path, [at(*LIGHT), at(*DARK)], **{name: ["x", "x"]})
+    for ending in ("gpkg", "geojson"):
+        report = classify_features(
+            scene, tmp_path / "out", **classifier, options=options(features=str(path), format=ending)
+        )
+        assert report.failed == []
+        found = geopandas.read_file(report.outputs[0])
+        called = name[:10] if source == "shp" else name
+        if name == "OGC_FID" and ending == "geojson":
+            called = "ogc_fid_2" if source == "gpkg" else "ogc_fid"  # beside the ids of the features
+        assert found[called].tolist() == ["x", "x"] and found["class"].tolist() == ["light", "dark"]
+        assert not found.geometry.isna().any()
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson", "fgb", "shp", "csv"])
+def test_classes_may_differ_in_case_alone(tmp_path, classifier, options, ending):
+    spec = replace(classifier["spec"], classes=make_classes(["B", "b"]))
+    given = layer(tmp_path / "in.gpkg", [at(*LIGHT)])
+    report = classify_features(
+        dark_scene(tmp_path / "a.tif"), tmp_path / "out", score=classifier["score"], spec=spec,
+        options=options(features=given, format=ending),
+    )  # fmt: skip
+    found = geopandas.read_file(report.outputs[0])
+    assert report.failed == []
+    assert found[["score_B", "score_b_2"]].astype(float).to_numpy().tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_flatgeobuf_has_an_index_where_no_geometry_is_missing(tmp_path, classifier, options, index):
+    scene = dark_scene(tmp_path / "a.tif")
+    given = layer(tmp_path / "in.gpkg", [at(*LIGHT), at(*DARK) if index else None])
+    run = partial(classify_features, scene, **classifier)
+    (target,) = run(output=tmp_path / "out", options=options(features=given, format="fgb")).outputs
+    info = pyogrio.read_info(target)
+    assert info["capabilities"]["fast_spatial_filter"] == index
+    (again,) = run(output=tmp_path / "again", options=options(features=str(target))).outputs
+    found = geopandas.read_file(again).sort_values("n")
+    assert found["class"].tolist() == ["light", "dark" if index else None]
+
+
+def test_that_a_file_has_several_layers_is_said(tmp_path, classifier, options, caplog):
+    scene, path = dark_scene(tmp_path / "a.tif"), tmp_path / "in.gpkg"
+    for name in ("roofs", "trees"):
+        geopandas.GeoDataFrame(geometry=[at(*LIGHT)], crs=CRS).to_file(path, layer=name)
+    run = partial(classify_features, scene, tmp_path / "out", **classifier)
+    run(options=options(features=str(path), layer="roofs"))
+    assert "several layers" not in caplog.text
+    run(options=options(features=str(path)))
+    assert "in.gpkg holds several layers (roofs, trees); the first is read" in caplog.text
 
 
 def at(left, top, right, bottom):

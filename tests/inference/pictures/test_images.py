@@ -8,6 +8,7 @@ from shapely import Point
 
 from geomm.errors import ConfigError, DataError
 from geomm.inference.pictures.images import classify_images
+from geomm.visualization.canvas import new_figure, save_figure
 from tests.datasets.drawn import ORIGIN, write
 
 
@@ -65,3 +66,55 @@ def test_files_of_another_origin_are_not_replaced(classify, tmp_path, name):
     with pytest.raises(DataError, match=rf"{name} is there and is no table of classes that geomm wrote"):
         classify("chip")
     assert path.read_bytes() == before and [item.name for item in path.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("format", ["gpkg", "shp"])
+def test_no_layer_of_an_earlier_run_stays(classify, tmp_path, format):
+    table, layer = classify("chip", format=format)
+    assert (tmp_path / "out" / layer).is_file()
+    (tmp_path / "out" / "chips.txt").write_text("mine")
+    assert classify("photo", format=format) == [table]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {table, "chips.txt"}
+
+
+def test_a_run_that_fails_leaves_the_layers(classify, classifier, options, tmp_path):
+    classify("chip")
+    (tmp_path / "bad.tif").write_text("no raster")
+    with pytest.raises(DataError, match=r"bad\.tif"):
+        classify_images(
+            str(tmp_path / "bad.tif"), tmp_path / "out", **classifier, options=options(on_error="raise")
+        )
+    assert (tmp_path / "out" / "chips.gpkg").is_file()
+
+
+def test_a_picture_of_someone_else_is_left_alone(classify, tmp_path):
+    path = tmp_path / "out" / "predictions_preview.png"
+    path.parent.mkdir()
+    path.write_bytes(b"mine")
+    with pytest.raises(
+        DataError, match=r"predictions_preview\.png is there and is no preview that geomm wro"
+    ):
+        classify("chip", preview=True)
+    assert classify("chip") == ["predictions.csv", "chips.gpkg"]
+    assert path.read_bytes() == b"mine"
+    path.unlink()
+    for _ in range(2):
+        assert classify("chip", preview=True)[-1] == path.name
+
+
+def test_what_is_done_is_left_alone_whatever_lies_beside(classifier, options, classify, tmp_path):
+    classify("chip")
+    (tmp_path / "out" / "photos.gpkg").write_text("mine")
+    report = classify_images(
+        str(tmp_path / "chip.tif"), tmp_path / "out", **classifier, options=options(skip_existing=True)
+    )
+    assert len(report.skipped) == 1
+
+
+def test_earlier_previews_are_no_pictures(classifier, options, tmp_path):
+    write(tmp_path / "own.png", np.full((3, 20, 20), 60, np.uint8))
+    write(tmp_path / "predictions_preview.png", np.full((3, 20, 20), 60, np.uint8))
+    save_figure(new_figure(1, 1), tmp_path / "city_preview.png")
+    classify_images(str(tmp_path), tmp_path, **classifier, options=options())
+    names = pandas.read_csv(tmp_path / "predictions.csv")["file"].str.rpartition("/")[2]
+    assert sorted(names) == ["own.png", "predictions_preview.png"]
