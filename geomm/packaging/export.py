@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import geomm
 from geomm.errors import ConfigError, DependencyError, GeommError, Problem, did_you_mean
-from geomm.io.json_text import json_text
 from geomm.io.paths import check_folder
+from geomm.packaging.export_card import INPUT, LABELS, OUTPUT, README, SPEC, WRITTEN_BY, write_beside
 from geomm.structures import RasterSpec
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ _LOG = logging.getLogger("geomm")
 ENDINGS = {"onnx": ".onnx", "torchscript": ".pt", "litert": ".tflite"}
 #: Tasks whose models are one graph from pixels to probabilities.
 TASKS = ("classification", "segmentation")
-_INPUT, _OUTPUT = "pixels", "probabilities"
-#: What lies beside the graph, and how the card says where it comes from.
-_LABELS, _SPEC, _README = "labels.txt", "spec.json", "README.md"
-_WRITTEN_BY = "Written by geomm"
 #: Pictures that an export is checked on at least; there are whole batches of them.
 _CHECKED = 4
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -47,10 +44,12 @@ class Exported:
     Attributes:
       path: of the model; its labels and card lie beside it.
       difference: largest absolute difference of a probability from torch's, on the same pictures.
+      at_a_time: pictures that it takes, no more and no fewer; None for any number.
     """
 
     path: Path
     difference: float
+    at_a_time: int | None = None
 
 
 class ExportGraph(nn.Module):
@@ -93,7 +92,8 @@ def export_package(
       output: folder for the files.
       format: ``onnx``, ``torchscript`` or ``litert``.
       window_px: edge of the pictures it takes, None for that of training.
-      batch_size: pictures a call; ONNX and TorchScript take any number, LiteRT exactly this.
+      batch_size: pictures a call, of which LiteRT takes exactly this number; ONNX and TorchScript take
+        any, or exactly this where the model's graph holds for one number alone.
       tolerance: largest difference of a probability from torch's that is accepted.
 
     Raises:
@@ -120,34 +120,88 @@ def export_package(
     target = folder / f"model{ENDINGS[format]}"
     _check_folder(folder, target)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".part_{target.name}")
+    part = target.with_name(f".part_{target.name}")
     try:
         with _quiet(), torch.no_grad():
-            expected = torch.cat([graph(part) for part in pictures.split(batch_size)]).numpy()
-            run = _WRITERS[format](graph, pictures[:batch_size], partial)
-            found = np.concatenate([run(part.numpy()) for part in pictures.split(batch_size)])
-        difference = float(np.abs(found - expected).max())
+            expected = torch.cat([graph(some) for some in pictures.split(batch_size)]).numpy()
+            difference, at_a_time = _write(
+                graph, pictures, expected, part, format=format, batch_size=batch_size, tolerance=tolerance
+            )
         # Not a number is no agreement either.
         if not difference <= tolerance:
             raise GeommError(
                 f"{format}: probabilities differ from torch's by up to {difference:.2g}, more than "
                 f"tolerance={tolerance:g}; nothing was exported"
             )
-        os.replace(partial, target)
+        os.replace(part, target)
     finally:
-        partial.unlink(missing_ok=True)
-    _write_beside(folder, package, format, pictures, batch_size, difference, target, found.shape[2:])
+        part.unlink(missing_ok=True)
+    write_beside(
+        target, package, format=format, checked=pictures, difference=difference, at_a_time=at_a_time,
+        each=expected.shape[2:],
+    )  # fmt: skip
     _LOG.info("%s: differs from torch by at most %.1e on %d pictures", target, difference, len(pictures))
-    return Exported(target, difference)
+    if at_a_time is not None and format in _OF_ONE_NUMBER:
+        _LOG.warning(
+            "%s: the graph holds for one number of pictures alone; give exactly %d at a time, or export it "
+            "with another batch_size", target, at_a_time,
+        )  # fmt: skip
+    return Exported(target, difference, at_a_time)
+
+
+def _write(
+    graph: ExportGraph,
+    pictures: Tensor,
+    expected: NDArray[np.float32],
+    path: Path,
+    *,
+    format: str,
+    batch_size: int,
+    tolerance: float,
+) -> tuple[float, int | None]:
+    """Write a graph, for any number of pictures where that can be.
+
+    Returns:
+      Its largest difference from what is expected, and the number of pictures it takes, None for any.
+    """
+    if format not in _OF_ONE_NUMBER:
+        run = _WRITERS[format](graph, pictures[:batch_size], path)
+        return _difference(run, pictures, expected, batch_size), batch_size
+    with contextlib.suppress(GeommError):  # one number of pictures may do where any is refused
+        # From an example of two: torch takes a one for a constant.
+        run = _WRITERS[format](graph, pictures[:2], path)
+        difference = _difference(run, pictures[:_CHECKED], expected[:_CHECKED], 2)
+        if not difference <= tolerance:
+            return difference, None  # whatever their number
+        try:
+            others = [
+                _difference(run, pictures, expected, number)
+                for number in (batch_size, len(pictures), len(pictures) - 1)
+            ]
+        except Exception:  # runtimes raise kinds of their own
+            others = [math.inf]
+        difference = float(np.max([difference, *others]))
+        if difference <= tolerance:
+            return difference, None
+    run = _OF_ONE_NUMBER[format](graph, pictures[:batch_size], path)
+    return _difference(run, pictures, expected, batch_size), batch_size
+
+
+def _difference(run: Run, pictures: Tensor, expected: NDArray[np.float32], number: int) -> float:
+    """Return the largest difference from what is expected, of so many pictures at a time."""
+    found = [run(part.numpy()) for part in pictures.split(number)]
+    if [len(part) for part in found] != [len(part) for part in pictures.split(number)]:
+        return math.inf
+    return float(np.abs(np.concatenate(found) - expected).max())
 
 
 def _check_folder(folder: Path, target: Path) -> None:
     """Raise a GeommError where an export would take the place of anything but an earlier one."""
     check_folder(folder, "output")
-    readme = folder / _README
-    if readme.is_file() and f"\n{_WRITTEN_BY}" in readme.read_text(encoding="utf-8", errors="replace"):
+    readme = folder / README
+    if readme.is_file() and f"\n{WRITTEN_BY}" in readme.read_text(encoding="utf-8", errors="replace"):
         return
-    for path in (target, folder / _LABELS, folder / _SPEC, readme):
+    for path in (target, folder / LABELS, folder / SPEC, readme):
         if path.exists():
             raise GeommError(f"{path} is there and is of no export by geomm; give another output folder")
 
@@ -164,30 +218,44 @@ def made_up_pictures(spec: RasterSpec, edge: int, count: int = _CHECKED) -> Tens
     return torch.from_numpy(np.clip(mean + std * mixed, low, high).astype(np.float32))
 
 
-def _onnx(graph: ExportGraph, example: Tensor, path: Path) -> Run:
+def _onnx(graph: ExportGraph, example: Tensor, path: Path, *, any_number: bool = True) -> Run:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         _need(module, "onnx")
     import onnxruntime
 
-    # From an example of two: torch takes a one for a constant.
-    two = example.repeat(2, 1, 1, 1)[:2]
-    sizes = {_INPUT: {0: torch.export.Dim("batch", min=1)}}
+    sizes = {INPUT: {0: torch.export.Dim("batch", min=1)}} if any_number else None
     try:
         torch.onnx.export(
-            graph, (two,), str(path), dynamo=True, dynamic_shapes=sizes, external_data=False,
-            input_names=[_INPUT], output_names=[_OUTPUT], verbose=False,
+            graph, (example,), str(path), dynamo=True, dynamic_shapes=sizes, external_data=False,
+            input_names=[INPUT], output_names=[OUTPUT], verbose=False,
         )  # fmt: skip
     except Exception as error:  # torch raises its own kinds, which are private
         raise _refused("onnx", error) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda pixels: session.run([_OUTPUT], {_INPUT: pixels})[0]  # type: ignore[no-any-return]
+    return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0]  # type: ignore[no-any-return]
 
 
-def _torchscript(graph: ExportGraph, example: Tensor, path: Path) -> Run:
+class _OneNumber(nn.Module):
+    """A traced graph that holds for one number of pictures, and takes no other."""
+
+    def __init__(self, traced: Any, number: int) -> None:
+        super().__init__()
+        self.traced, self.number = traced, number
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.shape[0] != self.number:
+            raise ValueError(f"found {pixels.shape[0]} pictures; give exactly {self.number} at a time")
+        return self.traced(pixels)  # type: ignore[no-any-return]
+
+
+def _torchscript(graph: ExportGraph, example: Tensor, path: Path, *, any_number: bool = True) -> Run:
     try:
-        torch.jit.save(torch.jit.trace(graph, example, check_trace=False), str(path))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph, example, check_trace=False)  # type: ignore[no-untyped-call]
+        if not any_number:
+            traced = torch.jit.script(_OneNumber(traced, len(example)))
+        torch.jit.save(traced, str(path))  # type: ignore[no-untyped-call]
     except Exception as error:  # as above
         raise _refused("torchscript", error) from error
     loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
@@ -220,6 +288,11 @@ _WRITERS: dict[str, Callable[[ExportGraph, Tensor, Path], Run]] = {
     "onnx": _onnx,
     "torchscript": _torchscript,
     "litert": _litert,
+}
+#: Those of formats that take any number of pictures, for models that do not.
+_OF_ONE_NUMBER: dict[str, Callable[[ExportGraph, Tensor, Path], Run]] = {
+    "onnx": partial(_onnx, any_number=False),
+    "torchscript": partial(_torchscript, any_number=False),
 }
 
 
@@ -258,53 +331,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _write_beside(
-    folder: Path,
-    package: Package,
-    format: str,
-    checked: Tensor,
-    batch: int,
-    difference: float,
-    target: Path,
-    each: tuple[int, ...],
-) -> None:
-    spec = package.spec
-    names = [item.name for item in spec.classes]
-    (folder / _LABELS).write_text("\n".join(names) + "\n", encoding="utf-8")
-    edge = checked.shape[-1]
-    taken = package.task.spec_to_dict(replace(spec, window_px=edge))
-    (folder / _SPEC).write_text(json_text(taken), encoding="utf-8")
-    pictures = str(batch) if format == "litert" else "any number"
-    tail = "".join(f", {number}" for number in each)
-    several = getattr(spec, "multi_label", False)
-    sums = "each class's own" if several else "that sum to 1 over the classes"
-    lines = [
-        f"# {target.name}: {package.task.name}",
-        "",
-        f"{_WRITTEN_BY} {geomm.__version__} as {format}, from weights {package.model_id}.",
-        "",
-        "## What goes in and comes out",
-        "",
-        f"- `{_INPUT}`: float32, ({pictures}, {spec.in_channels}, {edge}, {edge}): pictures, bands "
-        f"({', '.join(spec.band_names)}), rows, columns; values as the imagery has them ({spec.dtype}), "
-        "normalisation is part of the model",
-        f"- `{_OUTPUT}`: float32, ({pictures}, {len(names)}{tail}): probabilities, {sums}; classes as in "
-        "labels.txt",
-        *(
-            ["- pictures of other proportions: resample the longer side, pad with the bands' mean values "
-             f"({', '.join(f'{m:g}' for m in spec.statistics.mean)})"]
-            if not each else []
-        ),
-        "",
-        "## Check",
-        "",
-        f"On {len(checked)} pictures the probabilities differ from torch's by at most {difference:.2e}.",
-        "",
-        "## Limits",
-        "",
-        package.task.limits,
-        "",
-    ]  # fmt: skip
-    (folder / _README).write_text("\n".join(lines), encoding="utf-8")

@@ -22,12 +22,14 @@ from geomm.io.paths import VECTOR_ENDINGS, expand
 from geomm.io.raster_info import RasterInfo, read_info
 from geomm.io.stac import place_items
 from geomm.io.tables import to_crs
-from geomm.io.vector import VectorLabels, read_layer, to_map, to_pixels
+from geomm.io.vector import VectorLabels, in_scene_crs, read_layer, to_map, to_pixels
 from geomm.registry import DATASETS
 
 _LOG = logging.getLogger("geomm")
 #: Files of boxes in pixels of the scene.
 _BOX_ENDINGS = (".xml", ".csv")
+#: What the places of two scenes that meet may lie apart by rounding, pixels.
+_SEAM_PX = 1e-3
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Footprints(CropSource):
         files = expand(labels, (*VECTOR_ENDINGS, *_BOX_ENDINGS))
         pictures: list[list[Picture]] = []
         infos: list[RasterInfo] = []
-        on_scenes = 0
+        shared = len(files) == 1 and not files[0].lower().endswith(_BOX_ENDINGS)
         scenes = expand(place_items(images, bands=self.bands))
         for scene in scenes:
             try:
@@ -108,10 +110,10 @@ class Footprints(CropSource):
             except DataError as error:
                 self.leave_out("scenes that cannot be used", str(error))
                 continue
-            on_scenes += len(features.outlines)
             infos.append(info)
-            pictures.append(self._cut(scene, info, features))
-        self._count_off_scenes(files, on_scenes)
+            pictures.append(self._cut(scene, info, features, shared=shared))
+        if shared:
+            self._count_off_scenes(files[0], infos)
         return self._in_blocks(pictures, infos)
 
     def _features(self, file: str, scene: RasterInfo, scenes: Sequence[str]) -> _Features:
@@ -136,18 +138,25 @@ class Footprints(CropSource):
             labels = labels[~labels.ignored]
         return _Features(labels.geometries, list(labels.names), _called(labels.geometries, "box"))
 
-    def _cut(self, scene: str, info: RasterInfo, features: _Features) -> list[Picture]:
-        """Return a picture a feature whose class is known, its group not."""
+    def _cut(self, scene: str, info: RasterInfo, features: _Features, *, shared: bool) -> list[Picture]:
+        """Return a picture a feature whose class is known, its group not.
+
+        Args:
+          scene: path.
+          info: of the scene.
+          features: that lie on it, at least partly.
+          shared: whether a feature whose middle is off the scene may be another one's.
+        """
         found = []
         for outline, name, called in zip(features.outlines, features.names, features.called, strict=True):
             label = f"{scene}: {called}"
-            x, y = outline.centroid.x, outline.centroid.y
+            if not _on(outline.centroid, info):
+                if not shared:
+                    self.leave_out("features off the scene", f"{label}: its middle is off the scene")
+                continue
             if name is None:
                 field = self.label_field or "class"
                 self.leave_out("features without a class", f"{label} has no {field}")
-                continue
-            if not (0 <= x < info.width and 0 <= y < info.height):
-                self.leave_out("features off the scene", f"{label}: its middle is off the scene")
                 continue
             if self.margin_m is None and max(np.ptp(np.reshape(outline.bounds, (2, 2)), axis=0)) == 0:
                 self.leave_out(
@@ -195,21 +204,47 @@ class Footprints(CropSource):
         cells = np.floor(np.stack([shapely.get_y(middle), shapely.get_x(middle)], axis=1) / edge)
         return np.insert(cells.astype(np.intp), 0, grid, axis=1)
 
-    def _count_off_scenes(self, files: Sequence[str], on_scenes: int) -> None:
-        """Count the features of a layer for all scenes that lie on none of them."""
-        if len(files) != 1 or files[0].lower().endswith(_BOX_ENDINGS):
-            return
-        frame = read_layer(files[0])
-        there = int((~(frame.geometry.is_empty | frame.geometry.isna())).sum())
-        if there > on_scenes:
+    def _count_off_scenes(self, file: str, scenes: Sequence[RasterInfo]) -> None:
+        """Count the features of a layer for all scenes whose middle lies on none of them."""
+        frame = read_layer(file)
+        frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
+        on_any = np.zeros(len(frame), bool)
+        middles: dict[str | None, NDArray[np.object_]] = {}
+        for scene in scenes:
+            crs = scene.georeference.crs
+            if crs not in middles:
+                middles[crs] = _middles(in_scene_crs(frame, file, scene).geometry.to_numpy())
+            on_any |= _on(to_pixels(middles[crs], scene), scene)
+        off = np.flatnonzero(~on_any)
+        if len(off):
+            first = _called(frame.geometry.to_numpy()[off[:1]], "feature")[0]
             self.leave_out(
                 "features off the scenes",
-                f"{files[0]}: {there - on_scenes} of {there} features lie on none of the scenes",
-                there - on_scenes,
+                f"{file}: the middle of {len(off)} of {len(frame)} features lies on none of the scenes, "
+                f"the first is the {first}",
+                len(off),
             )
 
     def seen_from_above(self, infos: Sequence[RasterInfo]) -> bool:
         return True
+
+
+def _on(middles: Any, scene: RasterInfo) -> Any:
+    """Return whether points in pixels of a scene lie on it; those on a seam are on one scene at least."""
+    import shapely
+
+    x, y = shapely.get_x(middles), shapely.get_y(middles)
+    return (x >= -_SEAM_PX) & (x < scene.width) & (y >= -_SEAM_PX) & (y < scene.height)
+
+
+def _middles(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return the middles of outlines, repaired as ``VectorLabels`` does."""
+    import shapely
+
+    broken = ~shapely.is_valid(outlines)
+    repaired = outlines.copy()
+    repaired[broken] = shapely.make_valid(outlines[broken])
+    return shapely.centroid(repaired)  # type: ignore[no-any-return]
 
 
 def _called(outlines: NDArray[np.object_], what: str) -> list[str]:
