@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,15 @@ class RowReader:
                 return list(info["fields"])
             return self._text_names()
 
-    def has_gaps(self) -> bool:
-        """Return whether geometries are missing or empty, which takes reading all of them."""
+    def layout_for(self, ending: str) -> RowsLayout:
+        """Return the layout, for a FlatGeobuf after a look for missing geometries at the whole source."""
+        layout: RowsLayout = self.layout
+        if ending.lower() == ".fgb" and layout.geometry is not None:
+            return replace(layout, gaps=self._has_gaps())
+        return layout
+
+    def _has_gaps(self) -> bool:
+        """Return whether geometries are missing or empty."""
         import shapely
 
         for batch in self:

@@ -203,10 +203,10 @@ class _Layer:
 
     def _layout(self, reader: RowReader) -> RowsLayout:
         """Return the layout of what is written; of a table without geometries, find its boxes."""
-        layout: RowsLayout = reader.layout
         ending = self.target.suffix.lower()
+        layout = reader.layout_for(ending)
         if layout.geometry is not None:
-            return replace(layout, gaps=reader.has_gaps()) if ending == ".fgb" else layout
+            return layout
         self.boxes = PixelBoxes.open(self.path, self.scenes, layer=self.options.layer)
         if ending not in DRIVERS:
             return layout

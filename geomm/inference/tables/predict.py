@@ -22,7 +22,7 @@ from geomm.inference.tables.options import TabularOptions
 from geomm.io.paths import is_connection
 from geomm.io.table_stream import RowReader, RowsLayout, geometries, has_columns, with_columns
 from geomm.io.table_writer import DRIVERS, RowWriter, result_ending
-from geomm.io.tables import Table, credible_crs, find_tables, points_of
+from geomm.io.tables import Table, credible_crs, find_tables, points_of, warn_of_layers
 from geomm.transforms.columns import to_numbers
 from geomm.transforms.table import Encoded, Surroundings, TableSpec
 
@@ -98,7 +98,9 @@ class _Prediction:
             numbers=numbers,
             batch_rows=self.options.rows_a_batch(),
         )
-        layout = self._layout(reader.layout)
+        if self.options.layer is None:
+            warn_of_layers(self.path)
+        layout = self._layout(reader.layout_for(self.target.suffix))
         total = reader.layout.rows or 0
         shown = self.options.progress and total > 0
         with Progress(Path(self.path).name, max(total, 1), "rows", shown=shown) as progress:
