@@ -36,6 +36,8 @@ _INSIDE = 0.75
 _NEAR = 0.25
 #: So much of it then lies in that; were it an object of its own, the other tile would have seen it whole.
 _MOSTLY = 0.5
+#: A part shares this much with what its tile shows of the whole; two things of their own seldom overlap so.
+_SHOWN = 0.3
 #: What a border cut may come to overlap with another, once it is whole, if so much of either lies in both.
 _MAY_OVERLAP = 0.25
 _REACH_PX = 1.0
@@ -187,7 +189,7 @@ def _is_fragment(found: Candidates, part: NDArray[np.intp], other: NDArray[np.in
     boxes, whole, windows = found.boxes[part], found.boxes[other], found.windows[part]
     near = np.abs(boxes - windows) <= _NEAR * np.tile(whole[:, 2:] - whole[:, :2], 2)
     inside = shared_area(boxes, whole) >= _MOSTLY * area(boxes)
-    shown = overlap(clip(whole, windows), boxes) >= _AGREE
+    shown = overlap(clip(whole, windows), boxes) >= _SHOWN
     is_part[few] = (near & beyond).any(1) & inside & (area(boxes) < area(whole)) & shown
     return is_part
 
