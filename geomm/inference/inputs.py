@@ -97,6 +97,11 @@ def check_target(
         )
 
 
+def preview_of(target: Path) -> Path:
+    """Return where the picture of a result lies."""
+    return target.with_name(f"{target.stem}_preview.png")
+
+
 def check_preview(picture: Path, inputs: str | Sequence[str]) -> None:
     """Check as ``check_target`` does that drawing a preview destroys nothing but an earlier picture."""
     from geomm.visualization.canvas import is_figure

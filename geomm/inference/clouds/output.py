@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geomm.errors import DataError
 from geomm.inference.clouds.options import PointOptions
+from geomm.inference.inputs import preview_of
 from geomm.io.las import CHUNK_POINTS, LasInfo, PointChunk, read_chunks
 from geomm.io.las_edit import PointCodes, code_limit, write_codes
 from geomm.points import PointSpec
@@ -127,7 +128,7 @@ class CloudWriter:
         for index, item in enumerate(self.spec.classes):
             table[item.value] = index
         xyz, before, after = (np.concatenate(parts) for parts in zip(*self._shown, strict=True))
-        path = self.target.with_name(f"{self.target.stem}_preview.png")
+        path = preview_of(self.target)
         return draw_cloud_preview(xyz, table[before], table[after], self.spec, path)
 
 

@@ -28,7 +28,7 @@ from geomm.inference.clouds.regions import (
     load_region,
     spread,
 )
-from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names, preview_of
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -91,7 +91,7 @@ def predict_clouds(
         if options.skips(target):
             return None
         if options.preview:
-            check_preview(target.with_name(f"{target.stem}_preview.png"), cloud)
+            check_preview(preview_of(target), cloud)
         with reused_memory(device):
             return runner.classify(cloud, target, beside.near(cloud, reach_m) if beside else [])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from geomm.inference.acceleration import accelerate
-from geomm.inference.inputs import check_preview, check_target, output_names
+from geomm.inference.inputs import check_preview, check_target, output_names, preview_of
 from geomm.inference.maps.job import MapJob
 from geomm.inference.maps.products import MapProducts
 from geomm.inference.maps.rows import Score
@@ -65,7 +65,7 @@ def predict_rasters(
         if options.skips(mapper.target(name), mapper.work(name)):
             return None
         if options.preview:
-            check_preview(folder / f"{name}_preview.png", scene)
+            check_preview(preview_of(mapper.target(name)), scene)
         with reused_memory(mapper.device):
             written = mapper.map_scene(scene, name)
         info = read_info(scene)

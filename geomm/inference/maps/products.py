@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geomm.errors import DataError
+from geomm.inference.inputs import preview_of
 from geomm.io.cog import MapLayout
 from geomm.io.raster import RasterInfo
 from geomm.structures import RasterSpec
@@ -116,8 +117,7 @@ class ClassMap(MapProducts):
         if self.options.preview:
             from geomm.visualization.preview import draw_preview
 
-            picture = folder / f"{name}_preview.png"
-            written.append(draw_preview(job.scene, target, self.spec, picture))
+            written.append(draw_preview(job.scene, target, self.spec, preview_of(target)))
         return [target, *written]
 
     def _polygonise(self, job: MapJob, target: Path) -> Path:
@@ -178,7 +178,7 @@ class ValueMap(MapProducts):
         target = job.join("values", folder / f"{name}.tif")
         written = [target]
         if self.preview is not None:
-            written.append(self.preview(job.scene, target, folder / f"{name}_preview.png"))
+            written.append(self.preview(job.scene, target, preview_of(target)))
         return written
 
     def describe(self) -> Any:

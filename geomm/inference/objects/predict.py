@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geomm.errors import ConfigError, DataError
-from geomm.inference.inputs import check_preview, check_target, output_names
+from geomm.inference.inputs import check_preview, check_target, output_names, preview_of
 from geomm.inference.memory import reused_memory
 from geomm.inference.objects.candidates import Candidates
 from geomm.inference.objects.job import ObjectJob
@@ -107,7 +107,7 @@ class _Target:
         return self.folder / f"{name}{self.ending}"
 
     def preview(self, name: str) -> Path:
-        return self.folder / f"{name}_preview.png"
+        return preview_of(self.layer(name))
 
     def work(self, name: str) -> Path:
         return self.folder / f".{name}.work"

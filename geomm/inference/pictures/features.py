@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geomm.datasets.pictures.crops import Crop, around
 from geomm.errors import DataError
 from geomm.inference.acceleration import Score, accelerate_classes
-from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names, preview_of
 from geomm.inference.memory import reused_memory
 from geomm.inference.options import LabelOptions
 from geomm.inference.pictures.boxes import PixelBoxes
@@ -108,7 +108,7 @@ def classify_features(
         if options.skips(target):
             return None
         if options.preview:
-            check_preview(target.with_name(f"{target.stem}_preview.png"), path)
+            check_preview(preview_of(target), path)
         with reused_memory(device):
             return _Layer(path, target, scenes, run, spec, options, options.batch(device)).run()
 
@@ -196,7 +196,7 @@ class _Layer:
         if self.options.preview and self.drawn:
             from geomm.visualization.labels import draw_feature_map
 
-            picture = self.target.with_name(f"{self.target.stem}_preview.png")
+            picture = preview_of(self.target)
             outlines, classes = zip(*self.drawn, strict=True)
             written.append(draw_feature_map(self.scenes[0].path, outlines, classes, self.spec, picture))
         return written, self.count

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geomm.datasets.tables.surroundings import list_rasters, surrounding_columns
 from geomm.errors import ConfigError, DataError, Problem
-from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names
+from geomm.inference.inputs import check_preview, check_target, find_inputs, output_names, preview_of
 from geomm.inference.memory import reused_memory
 from geomm.inference.progress import Progress
 from geomm.inference.report import PredictionReport, predict_each
@@ -68,7 +68,7 @@ def predict_tables(
         if options.skips(target):
             return None
         if options.preview:
-            check_preview(target.with_name(f"{target.stem}_preview.png"), path)
+            check_preview(preview_of(target), path)
         with reused_memory(options.resolve_device()):
             return _Prediction(path, target, model, spec, options).run()
 
@@ -121,8 +121,7 @@ class _Prediction:
 
             places = np.concatenate([place for place, _ in self.drawn])
             values = np.concatenate([value for _, value in self.drawn])
-            picture = self.target.with_name(f"{self.target.stem}_preview.png")
-            written.append(draw_row_map(places, values, self.spec, picture))
+            written.append(draw_row_map(places, values, self.spec, preview_of(self.target)))
         return written, self.rows
 
     def _layout(self, own: RowsLayout) -> RowsLayout:
